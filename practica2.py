@@ -1,0 +1,1898 @@
+"""Práctica 2: Redes Neuronales Convolucionales (Visión por Computador, Universidad de Granada).
+
+Ejecuta la práctica entera, de principio a fin, sin preguntar nada y sin escribir en el disco:
+
+    Apartado 1   BaseNet en 25 clases de CIFAR-100.
+    Apartado 2   BaseNet mejorada paso a paso; cada paso se mide en validación.
+    Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
+                 y ajuste fino de toda la red (3.2).
+    Bonus        una red residual que aprende a la vez las 100 clases y sus 20 superclases.
+
+Uso:         python practica2.py            (con --help, las opciones; ninguna es necesaria)
+Necesita:    pip install -r requirements.txt
+Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga Keras; sin
+             red, usa datos sintéticos y pesos aleatorios, y lo dice junto a cada cifra.
+Duración:    {duracion}
+Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, épocas, segundos y
+             aciertos en validación y en test.
+"""
+
+import argparse
+import hashlib
+import io
+import lzma
+import os
+import pickle
+import platform
+import socket
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow avisa de la GPU que no encuentra
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from keras import layers
+from PIL import Image
+from scipy.stats import binomtest
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+from sklearn.svm import SVC
+
+# =================================================================================================
+# CONSTANTES
+# =================================================================================================
+
+# --- Dónde están los datos -----------------------------------------------------------------------
+AQUI = Path(__file__).resolve().parent  # las rutas no dependen de la carpeta de trabajo
+VARIABLE_IMAGENES = "PRACTICA2_IMAGENES"  # nombra otra carpeta en lugar de imagenes/
+
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"  # 169 MB
+CIFAR_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+AVES_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"  # 1,1 GB
+AVES_MD5 = "97eceeb196236b17998738112f37df78"
+PICKLES_CIFAR = ("train", "test", "meta")
+ESPERA_CONEXION = 4.0  # s; sin red no se pierde más tiempo que este en cada descarga
+ESPERA_DESCARGA = 30.0  # s sin recibir un byte; get_file no tiene límite propio
+
+# --- El problema, tal como lo fija el guion ------------------------------------------------------
+CLASES = 25  # de las 100 de CIFAR-100: las etiquetas finas 0 a 24
+FRACCION_VALIDACION = 0.1  # «del conjunto de entrenamiento se usará un 10 % para validación»
+LADO_AVES = 224  # px; el lado con el que se entrenó ResNet50 en ImageNet
+MINIMO_POR_CLASE = 2  # imágenes de train: una para entrenar y otra para validar
+CLASES_AVES_RAPIDO = 10  # especies de --rapido y de los datos sintéticos
+SEMILLA = 7  # una para Python, NumPy y Keras
+
+# --- Apartado 1 ----------------------------------------------------------------------------------
+LOTE_BASENET = 32  # imágenes; red tan pequeña que un lote mayor solo da menos pasos por época
+
+# --- Apartado 2 ----------------------------------------------------------------------------------
+LOTE = 128  # imágenes; llena los núcleos y deja 88 pasos por época
+TASA_ADAM = 1e-3  # la de Kingma y Ba (2015)
+TASA_SGD = 0.1  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
+CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa (Smith y Topin, 2019)
+DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
+BORRADO = (0.03, 0.125)  # fracción del área que tapa el borrado; alrededor de 8 x 8 px
+PACIENCIA = 3  # épocas sin mejorar que aguanta el peldaño de early stopping
+SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
+
+# --- Apartado 3 ----------------------------------------------------------------------------------
+LOTE_EXTRACCION = 32  # imágenes; más no va más deprisa y ocupa más memoria
+LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
+LOTE_AJUSTE = 16  # imágenes; el gradiente de ResNet50 ocupa unos 0,1 GB por imagen
+RECORTE_AJUSTE = 192  # px; recorta sin cambiar la escala: aumenta los datos y abarata la época
+TASA_AJUSTE = 5e-5  # Adam; con 1e-3 los pesos preentrenados se pierden en la primera época
+NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
+CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
+DROPOUT_CABEZA = 0.5  # 27 imágenes por clase y un millón de pesos: sin él memoriza
+C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
+ARBOLES = 200  # del random forest; con más cambia menos que lo que cambia la semilla
+
+# --- Bonus ---------------------------------------------------------------------------------------
+PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
+
+# --- Presentación --------------------------------------------------------------------------------
+ANCHO = 110  # columnas de la tabla
+FORMATO_FIGURAS = "png"  # de --figuras; la memoria las pide en svg
+SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
+AVISOS_PREDICCION = 4  # líneas de progreso de una predicción larga fuera de un terminal
+
+
+@dataclass(frozen=True)
+class Alcance:
+    """Cuánto se entrena: épocas de cada parte e imágenes por clase (None: todas)."""
+
+    basenet: int
+    escalera: int
+    mejorada: int
+    cabezas: int
+    ajuste: int
+    bonus: int
+    imagenes_por_clase: int | None = None
+
+
+COMPLETO = Alcance(basenet=30, escalera=10, mejorada=40, cabezas=60, ajuste=4, bonus=12)
+RAPIDO = Alcance(
+    basenet=3, escalera=1, mejorada=2, cabezas=3, ajuste=1, bonus=1, imagenes_por_clase=20
+)
+
+
+class ErrorEntrada(Exception):
+    """Una entrada está mal: el mensaje dice qué fichero, qué le pasa y cómo se arregla."""
+
+
+# =================================================================================================
+# PRESENTACIÓN: textos, tablas, figuras y puntos de parada
+# =================================================================================================
+
+
+@dataclass
+class Presentacion:
+    """Cómo se enseñan los resultados en esta ejecución."""
+
+    esperar_tecla: bool = False  # --pausas
+    carpeta: Path | None = None  # --figuras
+    pendientes: list = field(default_factory=list)  # (título, figura) hasta la próxima pausa
+    guardadas: int = 0
+
+
+PRESENTACION = Presentacion()
+
+
+@dataclass(frozen=True)
+class Resultado:
+    """Una fila de la tabla. Los aciertos son fracciones; None es «no medido»."""
+
+    apartado: str
+    experimento: str
+    parametros: int | None
+    epocas: int | None
+    segundos: float | None
+    val: float | None
+    test: float | None = None
+    top5: float | None = None
+    perdida_test: float | None = None
+
+
+def decimal(valor, cifras=2):
+    """Número con coma decimal y puntos de millar; «—» si no se ha medido."""
+    if valor is None:
+        return "—"
+    return f"{valor:,.{cifras}f}".translate(str.maketrans(",.", ".,"))
+
+
+def porcentaje(fraccion):
+    """0,4567 como «45,67 %»."""
+    return "—" if fraccion is None else decimal(100 * fraccion) + " %"
+
+
+def duracion(segundos):
+    """Segundos como «m:ss», o «h:mm:ss» a partir de una hora."""
+    if segundos is None:
+        return "—"
+    minutos, resto = divmod(round(segundos), 60)
+    horas, minutos = divmod(minutos, 60)
+    return f"{horas}:{minutos:02}:{resto:02}" if horas else f"{minutos}:{resto:02}"
+
+
+def titulo(texto):
+    """Cabecera de una parte."""
+    print(f"\n{'=' * ANCHO}\n{texto}\n{'=' * ANCHO}", flush=True)
+
+
+def imprimir_tabla(cabecera, filas):
+    """Tabla alineada: la primera columna y la segunda a la izquierda, las demás a la derecha."""
+    anchos = [max(map(len, columna)) for columna in zip(cabecera, *filas)]
+    for numero, fila in enumerate([cabecera, *filas]):
+        celdas = [
+            celda.ljust(ancho) if columna < 2 else celda.rjust(ancho)
+            for columna, (celda, ancho) in enumerate(zip(fila, anchos))
+        ]
+        print("  ".join(celdas).rstrip())
+        if numero == 0:
+            print("-" * (sum(anchos) + 2 * (len(anchos) - 1)))
+
+
+def imprimir_resultados(resultados):
+    """Las filas de Resultado como tabla."""
+    cabecera = (
+        "Apartado", "Experimento", "Parámetros", "Épocas", "Tiempo",
+        "Val.", "Test", "Top-5", "Pérdida",
+    )  # fmt: skip
+    imprimir_tabla(
+        cabecera,
+        [
+            (
+                r.apartado,
+                r.experimento,
+                decimal(r.parametros, 0),
+                decimal(r.epocas, 0),
+                duracion(r.segundos),
+                porcentaje(r.val),
+                porcentaje(r.test),
+                porcentaje(r.top5),
+                decimal(r.perdida_test, 3),
+            )
+            for r in resultados
+        ],
+    )
+
+
+def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
+    """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
+    figura, ejes = plt.subplots(
+        filas, columnas, figsize=tamano, layout="constrained", squeeze=False
+    )
+    figura.suptitle(nombre)
+    PRESENTACION.pendientes.append((nombre, figura))
+    return list(ejes.flat)
+
+
+def guardar_figura(nombre, figura):
+    """Guarda la figura como PNG numerado en la carpeta de --figuras."""
+    PRESENTACION.guardadas += 1
+    limpio = "".join(c if c.isalnum() else "_" for c in nombre.lower())
+    fichero = PRESENTACION.carpeta / f"{PRESENTACION.guardadas:02}_{limpio}.{FORMATO_FIGURAS}"
+    figura.savefig(fichero, dpi=110)
+
+
+def pausa(texto):
+    """Punto de parada: enseña las figuras pendientes sin bloquear la ejecución."""
+    print(f"{'-' * ANCHO}\nPausa · {texto}", flush=True)
+    figuras, PRESENTACION.pendientes = PRESENTACION.pendientes, []
+    if PRESENTACION.carpeta:
+        for nombre, figura in figuras:
+            guardar_figura(nombre, figura)
+    if figuras:
+        if figuras[0][1].canvas.required_interactive_framework:
+            plt.show(block=False)
+            plt.pause(SEGUNDOS_PAUSA)
+        elif "inline" in plt.get_backend():
+            plt.show()
+        else:
+            print("  Sin pantalla; figuras: " + " · ".join(nombre for nombre, _ in figuras))
+    if PRESENTACION.esperar_tecla and sys.stdin and sys.stdin.isatty():
+        input("  Pulse Intro para continuar… ")
+    plt.close("all")
+
+
+def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
+    """Pérdida y aciertos por época, en entrenamiento y en validación, con la mejor época."""
+    curvas = hist.history
+    mejor = int(np.argmax(curvas["val_accuracy"]))
+    epocas = range(1, len(curvas["loss"]) + 1)
+    ejes = nueva_figura(nombre, 1, 2, (10, 4))
+    for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
+        eje.plot(epocas, curvas[medida], "o-", ms=3, label="Entrenamiento")
+        eje.plot(epocas, curvas["val_" + medida], "s-", ms=3, label="Validación")
+        eje.axvline(mejor + 1, color="gray", ls=":", label=f"Mejor época ({mejor + 1})")
+        eje.set(xlabel="Época", ylabel=rotulo)
+        eje.xaxis.get_major_locator().set_params(integer=True)
+        eje.legend()
+
+
+def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6):
+    """Rejilla de imágenes con su rótulo, verde si es un acierto y rojo si es un fallo."""
+    filas = -(-len(imagenes) // columnas)
+    ejes = nueva_figura(nombre, filas, columnas, (1.9 * columnas, 2.1 * filas + 0.5))
+    for eje in ejes:
+        eje.axis("off")
+    for numero, (eje, imagen, rotulo) in enumerate(zip(ejes, imagenes, rotulos)):
+        color = "black" if aciertos is None else ("green" if aciertos[numero] else "firebrick")
+        eje.imshow(imagen)
+        eje.set_title(rotulo, fontsize=8, color=color)
+
+
+def mostrar_predicciones(nombre, datos, probabilidades, cuantas=18):
+    """Imágenes de test repartidas por el conjunto, con lo predicho y, si falla, lo cierto."""
+    real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
+    elegidas = np.linspace(0, len(real) - 1, cuantas).astype(int)
+    rotulos = [
+        datos.clases[predicha[i]]
+        + ("" if predicha[i] == real[i] else f"\n(es {datos.clases[real[i]]})")
+        for i in elegidas
+    ]
+    aciertos = (predicha == real)[elegidas]
+    mostrar_rejilla(nombre, datos.test.x[elegidas], rotulos, aciertos)
+
+
+def mostrar_confusion(nombre, datos, probabilidades):
+    """Matriz de confusión de test, normalizada por filas (la clase real)."""
+    (eje,) = nueva_figura(nombre, tamano=(9, 8))
+    ConfusionMatrixDisplay.from_predictions(
+        datos.test.y.argmax(1),
+        probabilidades.argmax(1),
+        labels=range(len(datos.clases)),
+        display_labels=datos.clases,
+        normalize="true",
+        include_values=False,
+        xticks_rotation="vertical",
+        cmap="Blues",
+        ax=eje,
+    )
+    eje.set(xlabel="Clase predicha", ylabel="Clase real")
+
+
+def peores_pares(datos, probabilidades, cuantos=5):
+    """Pares de clases que más se confunden: [(real, predicha, veces, índice de un ejemplo)]."""
+    real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
+    matriz = confusion_matrix(real, predicha, labels=range(len(datos.clases)))
+    np.fill_diagonal(matriz, 0)
+    orden = np.argsort(-matriz, axis=None, kind="stable")[:cuantos]
+    pares = []
+    for a, b in zip(*np.unravel_index(orden, matriz.shape)):
+        if matriz[a, b]:
+            ejemplo = int(np.flatnonzero((real == a) & (predicha == b))[0])
+            pares.append((int(a), int(b), int(matriz[a, b]), ejemplo))
+    return pares
+
+
+def mostrar_peores_pares(nombre, datos, probabilidades):
+    """Imprime y enseña los pares más confundidos: el fallo y un ejemplo de la otra clase."""
+    imagenes, rotulos = [], []
+    clases_train = datos.train.y.argmax(1)
+    for a, b, veces, ejemplo in peores_pares(datos, probabilidades):
+        print(f"  {datos.clases[a]} tomada por {datos.clases[b]}: {veces} veces en test")
+        de_la_otra = np.median(np.flatnonzero(clases_train == b)).astype(int)
+        imagenes += [datos.test.x[ejemplo], datos.train.x[de_la_otra]]
+        rotulos += [f"{datos.clases[a]}\npredicha {datos.clases[b]}", f"{datos.clases[b]}\n(train)"]
+    if imagenes:
+        mostrar_rejilla(nombre, imagenes, rotulos, columnas=2 * -(-len(imagenes) // 4))
+
+
+def aciertos_por_clase(datos, probabilidades):
+    """Fracción de aciertos en test de cada clase, (clases,)."""
+    real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
+    return np.array([(predicha[real == c] == c).mean() for c in range(len(datos.clases))])
+
+
+def mostrar_antes_y_despues(nombre, datos, antes, despues):
+    """Aciertos por clase de dos redes, ordenados por los de la segunda."""
+    a, d = aciertos_por_clase(datos, antes), aciertos_por_clase(datos, despues)
+    orden = np.argsort(d)
+    (eje,) = nueva_figura(nombre, tamano=(8, 7))
+    eje.hlines(range(len(orden)), a[orden], d[orden], color="lightgray")
+    eje.plot(a[orden], range(len(orden)), "o", label="BaseNet")
+    eje.plot(d[orden], range(len(orden)), "s", label="BaseNet mejorada")
+    eje.set_yticks(range(len(orden)), [datos.clases[c] for c in orden])
+    eje.set(xlabel="Aciertos en test")
+    eje.legend()
+    ejemplos = [f"{datos.clases[c]} ({porcentaje(d[c])})" for c in orden[:3]]
+    print("  Las clases más difíciles siguen siendo: " + ", ".join(ejemplos))
+
+
+class Progreso(keras.callbacks.Callback):
+    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras."""
+
+    def on_train_begin(self, logs=None):
+        self.inicio = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        hechas, total = epoch + 1, self.params["epochs"]
+        gastado = time.perf_counter() - self.inicio
+        print(
+            f"  época {hechas:3}/{total} · pérdida {decimal(logs['loss'], 3)}"
+            f" · aciertos {porcentaje(logs['accuracy'])} · val. {porcentaje(logs['val_accuracy'])}"
+            f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})",
+            flush=True,
+        )
+
+    def on_predict_begin(self, logs=None):
+        self.inicio = time.perf_counter()
+
+    def on_predict_batch_end(self, batch, logs=None):
+        hechos, total = batch + 1, self.params["steps"] or 0
+        if hechos * AVISOS_PREDICCION % max(total, 1) < AVISOS_PREDICCION and total > 1:
+            gastado = time.perf_counter() - self.inicio
+            falta = gastado / hechos * (total - hechos)
+            print(f"  lote {hechos:3}/{total} · {duracion(gastado)} (quedan {duracion(falta)})")
+
+
+def progreso():
+    """(verbose, callbacks) de Keras según dónde se escriba la salida."""
+    return (1, []) if sys.stdout.isatty() else (0, [Progreso()])
+
+
+# =================================================================================================
+# DATOS Y PESOS
+# =================================================================================================
+
+
+@dataclass(frozen=True)
+class Conjunto:
+    """Imágenes (n, alto, ancho, 3) y sus clases en one-hot (n, clases)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Datos:
+    """Un problema de clasificación ya partido, con el nombre de cada clase y su procedencia."""
+
+    train: Conjunto
+    val: Conjunto
+    test: Conjunto
+    clases: tuple
+    procedencia: str
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """CIFAR-100 en orden canónico: uint8 (n, 32, 32, 3), clase fina y superclase de cada clase."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    nombres: tuple
+    superclases: np.ndarray  # (100,): superclase de cada clase fina
+    procedencia: str
+
+
+def carpeta_imagenes():
+    """Carpeta de los datos: la de PRACTICA2_IMAGENES o imagenes/ junto al script."""
+    otra = os.environ.get(VARIABLE_IMAGENES)
+    if not otra:
+        return AQUI / "imagenes"
+    carpeta = Path(otra).expanduser()
+    try:
+        os.listdir(carpeta)
+    except OSError as error:
+        raise ErrorEntrada(
+            f"{VARIABLE_IMAGENES}={otra}: no se puede leer como carpeta ({error.strerror});"
+            " indique una carpeta que exista o quite la variable"
+        ) from error
+    return carpeta
+
+
+def cache_keras():
+    """Carpeta donde Keras guarda lo que descarga (~/.keras salvo que KERAS_HOME diga otra)."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+
+
+def hay_conexion(url):
+    """¿Responde el servidor de la URL en ESPERA_CONEXION segundos?"""
+    responde = threading.Event()
+
+    def llamar():
+        try:
+            socket.create_connection((urlsplit(url).hostname, 443), ESPERA_CONEXION).close()
+            responde.set()
+        except OSError:
+            pass
+
+    # En otro hilo, porque la consulta del nombre (DNS) no admite un límite de tiempo.
+    hilo = threading.Thread(target=llamar, daemon=True)
+    hilo.start()
+    hilo.join(ESPERA_CONEXION)
+    return responde.is_set()
+
+
+def descargar(url, resumen, subcarpeta="datasets"):
+    """Fichero de la URL en la caché de Keras, comprobado con su resumen; None si no hay red."""
+    nombre = urlsplit(url).path.rsplit("/", 1)[-1]
+    if not (cache_keras() / subcarpeta / nombre).exists() and not hay_conexion(url):
+        print(f"  Sin conexión con {urlsplit(url).hostname}: no se puede descargar {nombre}.")
+        return None
+    anterior = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(ESPERA_DESCARGA)
+    try:
+        return Path(
+            keras.utils.get_file(
+                nombre, url, file_hash=resumen, cache_subdir=subcarpeta, cache_dir=cache_keras()
+            )
+        )
+    except Exception as error:  # get_file lanza Exception a secas cuando falla la red
+        print(f"  No se ha podido descargar {nombre}: {error}")
+        return None
+    finally:
+        socket.setdefaulttimeout(anterior)
+
+
+# --- CIFAR-100 -----------------------------------------------------------------------------------
+
+
+class LectorSeguro(pickle.Unpickler):
+    """Lee los pickles de CIFAR-100 sin ejecutar nada: solo admite matrices de NumPy."""
+
+    def find_class(self, module, name):
+        admitidos = {
+            "_reconstruct": np.zeros(0).__reduce__()[0],
+            "ndarray": np.ndarray,
+            "dtype": np.dtype,
+        }
+        if module.split(".")[0] != "numpy" or name not in admitidos:
+            raise pickle.UnpicklingError(f"contiene {module}.{name}, que no es un dato")
+        return admitidos[name]
+
+
+def leer_pickle(contenido, nombre):
+    """Diccionario de los bytes de un pickle de CIFAR-100. ErrorEntrada si no lo son."""
+    try:
+        lote = LectorSeguro(io.BytesIO(contenido), encoding="bytes").load()
+        if not isinstance(lote, dict):
+            raise ValueError("no es un diccionario")
+    except Exception as error:  # un pickle dañado puede lanzar casi cualquier excepción
+        raise ErrorEntrada(
+            f"{nombre}: no es un fichero válido de CIFAR-100 ({error}); vuelva a descargarlo"
+        ) from error
+    return lote
+
+
+def leer_lote_cifar(lote, nombre):
+    """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
+    try:
+        x = np.asarray(lote[b"data"])
+        finas = np.asarray(lote[b"fine_labels"])
+        gruesas = np.asarray(lote[b"coarse_labels"])
+        if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3 * 32 * 32:
+            raise ValueError("las imágenes no son filas de 3.072 bytes")
+        for etiquetas, maximo in ((finas, 100), (gruesas, 20)):
+            if etiquetas.shape != (len(x),) or etiquetas.dtype.kind not in "iu":
+                raise ValueError("no hay una etiqueta entera por imagen")
+            if len(x) == 0 or etiquetas.min() < 0 or etiquetas.max() >= maximo:
+                raise ValueError(f"hay etiquetas fuera de 0-{maximo - 1} o ninguna")
+    except (KeyError, ValueError, TypeError) as error:
+        motivo = f"falta {error}" if isinstance(error, KeyError) else error
+        raise ErrorEntrada(f"{nombre}: {motivo}; vuelva a descargar CIFAR-100") from error
+    return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), finas, gruesas
+
+
+def pickles_cifar(origen):
+    """Bytes de los ficheros train, test y meta, de una carpeta o de un tar sin extraer."""
+    try:
+        if origen.is_dir():
+            return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
+        with tarfile.open(origen) as tar:
+            return {
+                nombre: tar.extractfile(f"cifar-100-python/{nombre}").read()
+                for nombre in PICKLES_CIFAR
+            }
+    except (OSError, EOFError, KeyError, AttributeError, tarfile.TarError, lzma.LZMAError) as error:
+        raise ErrorEntrada(
+            f"{origen}: no se puede leer CIFAR-100 ({error}); bórrelo o vuelva a descargarlo"
+        ) from error
+
+
+def orden_canonico(x, y):
+    """Índices que ordenan por clase y, dentro de ella, por los bytes de la imagen.
+
+    Así la copia de Keras y la del archivo, que vienen en otro orden, dan la misma partición.
+    """
+    return np.array(sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes())))
+
+
+def leer_cifar(imagenes_por_clase=None):
+    """CIFAR-100 de donde esté: imagenes/, la caché de Keras o su descarga; si no, sintético."""
+    carpetas = (carpeta_imagenes(), cache_keras() / "datasets", cache_keras() / "datasets" /
+                "cifar-100-python-target")  # fmt: skip
+    nombres = ("cifar-100-python", "cifar-100-python.tar.gz", "cifar-100-python.tar.xz")
+    candidatos = [carpeta / nombre for carpeta in carpetas for nombre in nombres]
+    origen = next((c for c in candidatos if c.exists()), None) or descargar(CIFAR_URL, CIFAR_SHA256)
+    if origen is None:
+        return cifar_sintetico(imagenes_por_clase)
+    pickles = {
+        nombre: leer_pickle(contenido, f"{origen}, {nombre}")
+        for nombre, contenido in pickles_cifar(origen).items()
+    }
+    x, finas, gruesas = leer_lote_cifar(pickles["train"], f"{origen}, train")
+    x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
+    nombres_clases = [n.decode() for n in pickles["meta"].get(b"fine_label_names", [])]
+    if len(nombres_clases) != 100 or len(np.unique(finas)) != 100:
+        raise ErrorEntrada(f"{origen}: no tiene las 100 clases; vuelva a descargar CIFAR-100")
+    superclases = np.zeros(100, int)
+    superclases[finas] = gruesas
+    train, test = orden_canonico(x, finas), orden_canonico(x_test, finas_test)
+    if imagenes_por_clase:
+        train = unas_por_clase(train, finas, imagenes_por_clase)
+        test = unas_por_clase(test, finas_test, imagenes_por_clase)
+    return Cifar(
+        x[train], finas[train], x_test[test], finas_test[test],
+        tuple(nombres_clases), superclases,
+        "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else ""),
+    )  # fmt: skip
+
+
+def unas_por_clase(indices, etiquetas, cuantas):
+    """De unos índices, unos pocos de cada clase, salteados: los primeros son imágenes oscuras."""
+    clases = etiquetas[indices]
+    return np.concatenate(
+        [indices[clases == c][:: (clases == c).sum() // cuantas][:cuantas] for c in range(100)]
+    )
+
+
+def cifar_sintetico(imagenes_por_clase=None, semilla=0):
+    """Sustituto de CIFAR-100: un patrón de color por clase, desplazado y con ruido.
+
+    Sirve para que el script funcione sin red; una red lo aprende, pero no dice nada de CIFAR-100.
+    """
+    azar = np.random.default_rng(semilla)
+    patrones = np.kron(azar.uniform(40, 215, (100, 8, 8, 3)), np.ones((1, 4, 4, 1)))
+
+    def muestras(por_clase):
+        y = np.repeat(np.arange(100), por_clase)
+        x = patrones[y] + azar.normal(0, 45, (len(y), 32, 32, 3))
+        giros = azar.integers(-3, 4, (len(y), 2))
+        x = np.stack([np.roll(imagen, giro, (0, 1)) for imagen, giro in zip(x, giros)])
+        return x.clip(0, 255).astype(np.uint8), y
+
+    train, test = muestras(imagenes_por_clase or 60), muestras(imagenes_por_clase or 20)
+    nombres = tuple(f"clase {c}" for c in range(100))
+    return Cifar(*train, *test, nombres, np.arange(100) // 5, "CIFAR-100 SINTÉTICO")
+
+
+def indices_validacion(etiquetas, semilla):
+    """Máscara (n,) del 10 % de validación, estratificado: al menos una imagen de cada clase.
+
+    Cada clase se sortea por su cuenta, de modo que las 25 clases apartan las mismas imágenes
+    cuando se entrena con ellas solas que cuando se entrena con las 100.
+    """
+    mascara = np.zeros(len(etiquetas), bool)
+    for clase in np.unique(etiquetas):
+        indices = np.flatnonzero(etiquetas == clase)
+        cuantas = max(1, round(FRACCION_VALIDACION * len(indices)))
+        azar = np.random.default_rng([semilla, int(clase)])
+        mascara[azar.choice(indices, cuantas, replace=False)] = True
+    return mascara
+
+
+def partir(x, y, x_test, y_test, clases, procedencia, semilla):
+    """Datos con la validación apartada de train; y, en one-hot."""
+    val = indices_validacion(y.argmax(1), semilla)
+    return Datos(
+        Conjunto(x[~val], y[~val]),
+        Conjunto(x[val], y[val]),
+        Conjunto(x_test, y_test),
+        tuple(clases),
+        procedencia,
+    )
+
+
+def cargarImagenes(cifar=None, num_clases=CLASES):
+    """Las primeras num_clases de CIFAR-100, como la función que da el guion.
+
+    Devuelve (x_train, y_train, x_test, y_test): imágenes float32 en [0, 1], (n, 32, 32, 3), y
+    clases en one-hot, (n, num_clases).
+    """
+    cifar = cifar or leer_cifar()
+    partes = []
+    for x, y in ((cifar.x_train, cifar.y_train), (cifar.x_test, cifar.y_test)):
+        suyas = y < num_clases
+        partes.append(x[suyas].astype("float32") / 255)
+        partes.append(keras.utils.to_categorical(y[suyas], num_clases))
+    return tuple(partes)
+
+
+def datos_cifar(cifar, num_clases, semilla):
+    """Datos de las primeras num_clases de CIFAR-100."""
+    nombres = cifar.nombres[:num_clases]
+    return partir(*cargarImagenes(cifar, num_clases), nombres, cifar.procedencia, semilla)
+
+
+# --- Aves de Caltech-UCSD ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ListasAves:
+    """Rutas relativas («001.Nombre/imagen.jpg») de train y de test bajo una carpeta."""
+
+    raiz: Path
+    train: list
+    test: list
+    procedencia: str
+
+
+def leer_lineas(fichero):
+    """Líneas no vacías de un fichero de texto, sin blancos ni finales de Windows."""
+    try:
+        lineas = [linea.strip() for linea in fichero.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ErrorEntrada(
+            f"{fichero}: no se puede leer ({error}); copie la lista entera"
+        ) from error
+    lineas = [linea for linea in lineas if linea]
+    if not lineas:
+        raise ErrorEntrada(f"{fichero}: está vacío; copie la lista entera")
+    return lineas
+
+
+def leer_por_id(fichero):
+    """Diccionario id -> valor de una lista de CUB-200-2011 («17 001.Nombre/imagen.jpg»)."""
+    pares = [linea.split(maxsplit=1) for linea in leer_lineas(fichero)]
+    if any(len(par) != 2 for par in pares):
+        raise ErrorEntrada(
+            f"{fichero}: hay líneas sin identificador y valor; copie la lista entera"
+        )
+    return dict(pares)
+
+
+def listas_2011(raiz):
+    """Listas de CUB-200-2011 en su formato oficial; un 1 en train_test_split.txt es train."""
+    imagenes = leer_por_id(raiz / "images.txt")
+    particion = leer_por_id(raiz / "train_test_split.txt")
+    etiquetas = leer_por_id(raiz / "image_class_labels.txt")
+    nombres = leer_por_id(raiz / "classes.txt")
+    for otra, fichero in (
+        (particion, "train_test_split.txt"),
+        (etiquetas, "image_class_labels.txt"),
+    ):
+        sueltos = sorted(imagenes.keys() ^ otra.keys())
+        if sueltos:
+            raise ErrorEntrada(
+                f"{raiz / fichero}: el identificador {sueltos[0]} no está a la vez en esta lista"
+                " y en images.txt; copie las listas enteras"
+            )
+    for numero, ruta in imagenes.items():
+        if particion[numero] not in ("0", "1"):
+            raise ErrorEntrada(
+                f"{raiz / 'train_test_split.txt'}: la imagen {numero} no dice 0 ni 1"
+            )
+        if nombres.get(etiquetas[numero]) != ruta.split("/")[0]:
+            raise ErrorEntrada(f"{raiz / 'images.txt'}: {ruta} no está en la carpeta de su clase")
+    train = [ruta for numero, ruta in imagenes.items() if particion[numero] == "1"]
+    test = [ruta for numero, ruta in imagenes.items() if particion[numero] == "0"]
+    return ListasAves(raiz / "images", train, test, "CUB-200-2011")
+
+
+def listar_aves(path):
+    """Listas de las aves en cualquiera de los tres formatos; None si no hay ninguno en path."""
+    path = Path(path)
+    if (path / "train.txt").exists() or (path / "test.txt").exists():
+        listas = ListasAves(
+            path, leer_lineas(path / "train.txt"), leer_lineas(path / "test.txt"), "CUB-200 (2010)"
+        )
+    elif (path / "CUB_200_2011").is_dir():
+        listas = listas_2011(path / "CUB_200_2011")
+    elif (path / "CUB_200").is_dir():
+        raiz = path / "CUB_200"
+        train, test = (leer_lineas(raiz / "lists" / f"{n}.txt") for n in ("train", "test"))
+        listas = ListasAves(raiz / "images", train, test, "CUB-200 (2010)")
+    else:
+        return None
+    comprobar_listas(listas)
+    return listas
+
+
+def comprobar_listas(listas):
+    """ErrorEntrada si una ruta sale de la carpeta o falta, o si una clase no se puede partir."""
+    base = listas.raiz.resolve()
+    for ruta in listas.train + listas.test:
+        fichero = listas.raiz / ruta
+        if ruta.count("/") != 1 or not fichero.resolve().is_relative_to(base):
+            raise ErrorEntrada(
+                f"{ruta}: no es «clase/imagen» dentro de {listas.raiz}; corrija la lista"
+            )
+        if not fichero.is_file():
+            raise ErrorEntrada(f"{fichero}: está en la lista pero no existe; copie la imagen")
+    clases, cuentas = np.unique([ruta.split("/")[0] for ruta in listas.train], return_counts=True)
+    if cuentas.min() < MINIMO_POR_CLASE:
+        raise ErrorEntrada(
+            f"{listas.raiz / clases[cuentas.argmin()]}: {cuentas.min()} imágenes de entrenamiento;"
+            f" hacen falta {MINIMO_POR_CLASE} para apartar la validación"
+        )
+    sin_train = {ruta.split("/")[0] for ruta in listas.test} - set(clases)
+    if sin_train:
+        raise ErrorEntrada(f"{listas.raiz / min(sin_train)}: clase de test sin imágenes de train")
+
+
+def leer_imagen(fichero):
+    """Imagen RGB uint8 de LADO_AVES px de lado; recorta el centro para no deformarla."""
+    try:
+        imagen = keras.utils.load_img(
+            fichero,
+            target_size=(LADO_AVES, LADO_AVES),
+            interpolation="bilinear",
+            keep_aspect_ratio=True,
+        )
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ErrorEntrada(f"{fichero}: imagen ilegible ({error}); vuelva a copiarla") from error
+    return np.asarray(imagen, np.uint8)
+
+
+def leerImagenes(vec_imagenes, path):
+    """Imágenes de una lista de rutas relativas a path.
+
+    Devuelve (imágenes uint8 (n, 224, 224, 3), nombre de la clase de cada una (n,)).
+    """
+    with ThreadPoolExecutor() as hilos:  # PIL suelta el GIL mientras descomprime
+        imagenes = list(hilos.map(leer_imagen, [Path(path) / ruta for ruta in vec_imagenes]))
+    return np.stack(imagenes), np.array([ruta.split("/")[0] for ruta in vec_imagenes])
+
+
+def cargarDatos(path):
+    """Aves de la carpeta path, en cualquiera de los tres formatos, como la función del guion.
+
+    Devuelve (train, train_clases, test, test_clases, nombres): imágenes uint8
+    (n, 224, 224, 3), clases en one-hot (n, clases) y el nombre de cada clase. El número de clases
+    sale de los datos. ErrorEntrada si en path no hay aves.
+    """
+    listas = listar_aves(path)
+    if listas is None:
+        raise ErrorEntrada(f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
+    return leer_listas(listas)
+
+
+def leer_listas(listas):
+    """Las imágenes de unas listas, en orden canónico (por clase y nombre), y sus clases."""
+    train, nombres_train = leerImagenes(sorted(listas.train), listas.raiz)
+    test, nombres_test = leerImagenes(sorted(listas.test), listas.raiz)
+    nombres, clases = np.unique(nombres_train, return_inverse=True)
+    codificar = keras.utils.to_categorical
+    y_test = np.searchsorted(nombres, nombres_test)
+    y_train, y_test = codificar(clases, len(nombres)), codificar(y_test, len(nombres))
+    return train, y_train, test, y_test, [n.split(".")[-1].replace("_", " ") for n in nombres]
+
+
+def extraer_aves(archivo):
+    """Descomprime CUB_200_2011.tgz una sola vez junto a él y devuelve la carpeta que lo contiene.
+
+    Se descomprime con otro nombre y se renombra al acabar: un corte no deja nada a medias.
+    """
+    destino = archivo.parent / "cub_200_2011_extraido"
+    if not destino.exists():
+        print(f"  Descomprimiendo {archivo.name}…", flush=True)
+        with tempfile.TemporaryDirectory(dir=archivo.parent) as provisional:
+            with tarfile.open(archivo) as tar:
+                tar.extractall(Path(provisional) / "datos", filter="data")
+            os.replace(Path(provisional) / "datos", destino)
+    return destino
+
+
+def datos_aves(imagenes_por_clase, semilla):
+    """Datos de las aves de donde estén: imagenes/ o la descarga; si no, sintéticas."""
+    listas = listar_aves(carpeta_imagenes())
+    if listas is None:
+        archivo = descargar(AVES_URL, AVES_MD5)
+        if archivo is None:
+            return aves_sinteticas(imagenes_por_clase, semilla)
+        listas = listar_aves(extraer_aves(archivo))
+    clases = len({ruta.split("/")[0] for ruta in listas.train})
+    procedencia = f"{listas.procedencia} real, {clases} especies"
+    if imagenes_por_clase:
+        listas = recortar_listas(listas)
+        procedencia = f"{listas.procedencia} real, subconjunto de {CLASES_AVES_RAPIDO} especies"
+    print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…", flush=True)
+    train, y_train, test, y_test, nombres = leer_listas(listas)
+    return partir(train, y_train, test, y_test, nombres, procedencia, semilla)
+
+
+def recortar_listas(listas):
+    """Unas pocas especies con unas pocas imágenes, para --rapido."""
+    especies = sorted({ruta.split("/")[0] for ruta in listas.train})[:CLASES_AVES_RAPIDO]
+
+    def pocas(rutas, cuantas):
+        return [r for e in especies for r in [r for r in rutas if r.startswith(e + "/")][:cuantas]]
+
+    return replace(listas, train=pocas(listas.train, 8), test=pocas(listas.test, 4))
+
+
+def aves_sinteticas(imagenes_por_clase, semilla):
+    """Sustituto de las aves: una textura de franjas de color por clase, desplazada y con ruido."""
+    azar = np.random.default_rng(0)
+    clases = CLASES_AVES_RAPIDO
+    texturas = azar.uniform(30, 225, (clases, 7, 7, 3))
+
+    def muestras(por_clase):
+        y = np.repeat(np.arange(clases), por_clase)
+        x = texturas[y] + azar.normal(0, 40, (len(y), 7, 7, 3))
+        x = np.kron(x.clip(0, 255).astype(np.uint8), np.ones((1, 32, 32, 1), np.uint8))
+        return x, keras.utils.to_categorical(y, clases)
+
+    nombres = [f"especie {c}" for c in range(clases)]
+    train, test = (muestras(8), muestras(4)) if imagenes_por_clase else (muestras(12), muestras(6))
+    return partir(*train, *test, nombres, "aves SINTÉTICAS", semilla)
+
+
+# --- Redes preentrenadas -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RedPreentrenada:
+    """Una red de keras.applications sin su cabeza: cómo se construye y de dónde salen sus pesos."""
+
+    nombre: str
+    constructor: Callable
+    preprocesar: Callable  # la preprocess_input de la red; recibe píxeles de 0 a 255
+    fichero: str
+    url: str
+    md5_imagenet: str  # el del fichero con los pesos de ImageNet
+
+
+RESNET50 = RedPreentrenada(
+    "ResNet50",
+    keras.applications.ResNet50,
+    keras.applications.resnet.preprocess_input,
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "4d473c1dd8becc155b73f8504c6f6626",
+)
+
+
+@dataclass(frozen=True)
+class Pesos:
+    """Fichero de pesos (None: aleatorios) y cómo se llaman en cada cifra que sale de ellos."""
+
+    fichero: Path | None
+    etiqueta: str
+
+
+def buscar_pesos(red):
+    """Pesos de una red: imagenes/, la caché de Keras o su descarga; si no, aleatorios."""
+    fichero = carpeta_imagenes() / red.fichero
+    if not fichero.exists():
+        fichero = descargar(red.url, red.md5_imagenet, "models")
+    if fichero is None:
+        return Pesos(None, "pesos ALEATORIOS")
+    md5 = hashlib.md5(fichero.read_bytes()).hexdigest()
+    return Pesos(fichero, "pesos de ImageNet" if md5 == red.md5_imagenet else "otros pesos")
+
+
+def construir_base(red, pesos, lado=LADO_AVES):
+    """Red preentrenada sin cabeza: de píxeles (n, lado, lado, 3), 0 a 255, a mapas (n, h, w, c).
+
+    Incluye su propio preprocesado, una sola vez. Las capas de batch normalization quedan
+    congeladas una a una: en Keras 3 base(x, training=False) no basta dentro de fit.
+    """
+    entrada = keras.Input((lado, lado, 3))
+    try:
+        base = red.constructor(
+            include_top=False, weights=pesos.fichero, input_tensor=red.preprocesar(entrada)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ErrorEntrada(
+            f"{pesos.fichero}: no son pesos de {red.nombre} sin cabeza ({error}); cámbielo"
+        ) from error
+    for capa in base.layers:
+        if isinstance(capa, layers.BatchNormalization):
+            capa.trainable = False
+    return base
+
+
+# =================================================================================================
+# ENTRENAMIENTO COMÚN A TODAS LAS REDES
+# =================================================================================================
+
+
+class Lotes(keras.utils.PyDataset):
+    """Lotes barajados en cada época, transformados al servirlos y no antes.
+
+    Con mapas en float16 evita que fit convierta la matriz entera a float32; con imágenes de aves
+    aplica el aumento de datos, que así nunca alcanza a la validación.
+    """
+
+    def __init__(self, x, y, lote, transformar, semilla):
+        super().__init__()
+        self.x, self.y, self.lote, self.transformar = x, y, lote, transformar
+        self.azar = np.random.default_rng(semilla)
+        self.on_epoch_end()
+
+    def __len__(self):
+        return -(-len(self.x) // self.lote)
+
+    def __getitem__(self, numero):
+        indices = self.orden[numero * self.lote : (numero + 1) * self.lote]
+        return self.transformar(self.x[indices], self.azar), self.y[indices]
+
+    def on_epoch_end(self):
+        self.orden = self.azar.permutation(len(self.x))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cómo se entrena una red."""
+
+    epocas: int
+    lote: int
+    optimizador: Callable  # recibe el número total de pasos y devuelve un optimizador
+    suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
+    perdida: Callable | None = None  # None: entropía cruzada
+    paciencia: int | None = None  # épocas sin mejorar antes de parar; None: hasta el final
+    transformar: Callable | None = None  # (lote de x, azar) -> lote de x; solo en train
+
+
+@dataclass(frozen=True)
+class Ejecucion:
+    """Una red entrenada, en su mejor época de validación."""
+
+    modelo: keras.Model
+    hist: keras.callbacks.History
+    epocas: int
+    segundos: float
+    prob_val: np.ndarray  # (n_val, clases)
+
+    @property
+    def parametros(self):
+        return self.modelo.count_params()
+
+
+def adam(pasos):
+    """Adam de tasa constante (Kingma y Ba, 2015)."""
+    return keras.optimizers.Adam(TASA_ADAM)
+
+
+def ciclo(tasa, pasos):
+    """Tasa que sube en línea recta y baja con un coseno hasta cero (Smith y Topin, 2019)."""
+    subida = max(1, round(CALENTAMIENTO * pasos))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, pasos - subida), warmup_target=tasa, warmup_steps=subida
+    )
+
+
+def sgd_ciclo(pasos):
+    """SGD con momento de Nesterov y un ciclo de tasa."""
+    return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
+
+
+def adam_ciclo(pasos):
+    """Adam con tasa pequeña y un ciclo, para no deshacer unos pesos preentrenados."""
+    return keras.optimizers.Adam(ciclo(TASA_AJUSTE, pasos))
+
+
+def entrenar(construir, train, val, plan, semilla):
+    """Entrena una red recién construida y la deja en su mejor época de validación.
+
+    construir() devuelve la red sin compilar; train y val son Conjuntos. Los pesos se inicializan
+    aquí, con la semilla, así que ningún experimento continúa el anterior ni depende del orden.
+    """
+    keras.utils.set_random_seed(semilla)
+    modelo = construir()
+    pasos = -(-len(train.x) // plan.lote) * plan.epocas
+    modelo.compile(
+        plan.optimizador(pasos),
+        plan.perdida or keras.losses.CategoricalCrossentropy(label_smoothing=plan.suavizado),
+        metrics=["accuracy"],
+    )
+    mejor_epoca = keras.callbacks.EarlyStopping(
+        "val_accuracy",
+        mode="max",
+        patience=plan.paciencia or plan.epocas,
+        restore_best_weights=True,
+    )
+    verbose, avisos = progreso()
+    opciones = dict(
+        epochs=plan.epocas,
+        validation_data=(val.x, val.y),
+        verbose=verbose,
+        callbacks=[mejor_epoca, *avisos],
+    )
+    inicio = time.perf_counter()
+    if plan.transformar:
+        hist = modelo.fit(Lotes(train.x, train.y, plan.lote, plan.transformar, semilla), **opciones)
+    else:
+        hist = modelo.fit(train.x, train.y, batch_size=plan.lote, **opciones)
+    segundos = time.perf_counter() - inicio
+    return Ejecucion(modelo, hist, len(hist.epoch), segundos, predecir(modelo, val.x))
+
+
+def predecir(modelo, x, lote=LOTE, avisar=False):
+    """Probabilidades (n, clases) en float32, con progreso si la predicción es larga."""
+    verbose, avisos = progreso() if avisar else (0, [])
+    if x.dtype == np.float16:  # predict convertiría la matriz entera a float32
+        trozos = [x[i : i + lote].astype("float32") for i in range(0, len(x), lote)]
+        return np.concatenate([modelo.predict_on_batch(trozo) for trozo in trozos])
+    return modelo.predict(x, batch_size=lote, verbose=verbose, callbacks=avisos)
+
+
+def predecir_con_espejo(modelo, x):
+    """Media de las probabilidades de cada imagen y de su reflejo (test-time augmentation)."""
+    return (predecir(modelo, x) + predecir(modelo, x[:, :, ::-1])) / 2
+
+
+def calcularAccuracy(labels, preds):
+    """Fracción de aciertos; labels y preds son one-hot o probabilidades, (n, clases)."""
+    return float(np.mean(np.argmax(labels, axis=1) == np.argmax(preds, axis=1)))
+
+
+def fila(apartado, experimento, ejecucion, datos, prob_test=None, prob_val=None):
+    """Resultado de una ejecución; las medidas de test, solo si se dan sus probabilidades."""
+    prob_val = ejecucion.prob_val if prob_val is None else prob_val
+    medidas = medir_test(datos.test.y, prob_test) if prob_test is not None else {}
+    return Resultado(
+        apartado,
+        experimento,
+        ejecucion.parametros,
+        ejecucion.epocas,
+        ejecucion.segundos,
+        calcularAccuracy(datos.val.y, prob_val),
+        **medidas,
+    )
+
+
+def medir_test(y, prob, es_probabilidad=True):
+    """Aciertos, aciertos entre las cinco más probables y pérdida; sin pérdida si son márgenes."""
+    clases = range(y.shape[1])
+    return dict(
+        test=calcularAccuracy(y, prob),
+        top5=float(top_k_accuracy_score(y.argmax(1), prob, k=min(5, len(clases)), labels=clases)),
+        perdida_test=float(log_loss(y, normalizar(prob))) if es_probabilidad else None,
+    )
+
+
+def normalizar(prob):
+    """Probabilidades en float64 que suman uno por fila, como las espera scikit-learn."""
+    prob = prob.astype("float64")
+    return prob / prob.sum(1, keepdims=True)
+
+
+# =================================================================================================
+# APARTADO 1: BaseNet en CIFAR-100
+# =================================================================================================
+
+
+def capas_basenet(num_clases=CLASES):
+    """Las nueve capas de la tabla del guion, en su orden (con el aplanado entre la 6 y la 7)."""
+    return [
+        layers.Conv2D(6, 5),  # 1: 32x32x3 -> 28x28x6
+        layers.Activation("relu"),  # 2
+        layers.MaxPooling2D(2),  # 3: -> 14x14x6
+        layers.Conv2D(16, 5),  # 4: -> 10x10x16
+        layers.Activation("relu"),  # 5
+        layers.MaxPooling2D(2),  # 6: -> 5x5x16
+        layers.Flatten(),  # -> 400
+        layers.Dense(50),  # 7
+        layers.Activation("relu"),  # 8
+        # 9, con el softmax que el guion pide a la salida; en float32 también en precisión mixta.
+        layers.Dense(num_clases, activation="softmax", dtype="float32"),
+    ]
+
+
+def construir_basenet():
+    """BaseNet (24.197 parámetros): imágenes (n, 32, 32, 3) -> probabilidades (n, 25)."""
+    return keras.Sequential([keras.Input((32, 32, 3)), *capas_basenet()], name="BaseNet")
+
+
+def apartado1(sesion):
+    """1. BaseNet: arquitectura, entrenamiento con un 10 % de validación y evaluación en test."""
+    datos = sesion.datos25()
+    titulo(f"APARTADO 1 · BaseNet en {CLASES} clases de CIFAR-100 [{datos.procedencia}]")
+    print(
+        f"  Entrenamiento {len(datos.train.x)} · validación {len(datos.val.x)}"
+        f" · test {len(datos.test.x)}\n  Clases: " + ", ".join(datos.clases)
+    )
+    print("\n1.1 Arquitectura")
+    construir_basenet().summary(line_length=80)
+    clases_train = datos.train.y.argmax(1)
+    ejemplos = [np.median(np.flatnonzero(clases_train == c)).astype(int) for c in range(CLASES)]
+    mostrar_rejilla("Una imagen de cada clase", datos.train.x[ejemplos], datos.clases, columnas=9)
+    pausa("1.1: la red y los datos")
+
+    print("\n1.2 Entrenamiento y evaluación")
+    plan = Plan(sesion.alcance.basenet, LOTE_BASENET, adam)
+    ejecucion = entrenar(construir_basenet, datos.train, datos.val, plan, sesion.semilla)
+    sesion.basenet_test = predecir(ejecucion.modelo, datos.test.x)
+    sesion.anotar(fila("1", "BaseNet", ejecucion, datos, sesion.basenet_test))
+    mostrarEvolucion(ejecucion.hist, "BaseNet: evolución")
+    mostrar_confusion("BaseNet: matriz de confusión", datos, sesion.basenet_test)
+    mostrar_predicciones("BaseNet: imágenes de test", datos, sesion.basenet_test)
+    pausa("1.2: resultados de BaseNet")
+
+
+# =================================================================================================
+# APARTADO 2: mejora de BaseNet
+# =================================================================================================
+
+
+@dataclass(frozen=True)
+class Receta:
+    """Todo lo que se decide sobre la red mejorada y su entrenamiento. Por defecto, BaseNet."""
+
+    normalizar: bool = False
+    aumento: bool = False
+    filtros: tuple = ()  # de la entrada y de cada etapa; vacío: las capas de BaseNet
+    batchnorm: bool = False
+    l2: float = 0.0
+    suavizado: float = 0.0
+    dropout: float = 0.0
+    paciencia: int | None = None
+    optimizador: Callable = adam
+    residual: bool = False
+    borrado: bool = False
+
+
+ESTRECHA = (32, 32, 64, 128)  # filtros de la escalera: la mitad, la cuarta parte de operaciones
+ANCHA = (32, 64, 128, 256)  # filtros de la red final
+
+# Los pasos de la escalera, en el orden del guion: nombre y lo que cambia en la receta.
+PASOS = (
+    ("Normalización", dict(normalizar=True)),
+    ("Aumento de datos", dict(aumento=True)),
+    ("Más profundidad", dict(filtros=ESTRECHA)),
+    ("Batch normalization", dict(batchnorm=True)),
+    ("Regularización", dict(l2=2.5e-4, suavizado=0.1)),
+    ("Dropout", dict(dropout=0.2)),
+    ("Early stopping", dict(paciencia=PACIENCIA)),
+    ("SGD con un ciclo de tasa", dict(optimizador=sgd_ciclo)),
+    ("Conexiones residuales", dict(residual=True)),
+    ("Borrado aleatorio", dict(borrado=True)),
+    ("El doble de filtros", dict(filtros=ANCHA)),
+)
+
+RECETA_FINAL = Receta(
+    normalizar=True,
+    aumento=True,
+    filtros=ANCHA,
+    batchnorm=True,
+    l2=2.5e-4,
+    suavizado=0.1,
+    dropout=0.2,
+    optimizador=sgd_ciclo,
+    residual=True,
+    borrado=True,
+)
+
+
+def aumentar(x, receta):
+    """Aumento de datos con capas de Keras, que solo actúan al entrenar."""
+    if receta.aumento:
+        x = layers.RandomFlip("horizontal")(x)
+        x = layers.RandomTranslation(
+            DESPLAZAMIENTO, DESPLAZAMIENTO, fill_mode="reflect", interpolation="nearest"
+        )(x)
+    if receta.borrado:  # tapa un rectángulo con la media (DeVries y Taylor, 2017)
+        x = layers.RandomErasing(scale=BORRADO, fill_value=0.0, value_range=(-3, 3))(x)
+    return x
+
+
+def convolucion(x, filtros, receta, reducir=False):
+    """Convolución 3x3, pooling si se reduce, batch normalization si la hay, y ReLU."""
+    x = layers.Conv2D(
+        filtros,
+        3,
+        padding="same",
+        use_bias=not receta.batchnorm,
+        kernel_initializer="he_normal",
+        kernel_regularizer=keras.regularizers.L2(receta.l2),
+    )(x)
+    if reducir:
+        x = layers.MaxPooling2D(2)(x)
+    if receta.batchnorm:
+        x = layers.BatchNormalization(momentum=0.9)(x)
+    return layers.Activation("relu")(x)
+
+
+def cuerpo_profundo(x, receta):
+    """Entrada de 2x2 y etapas de dos convoluciones: la primera reduce a la mitad el lado.
+
+    La segunda es, si la receta lo pide, una rama residual (He et al., 2016).
+    """
+    x = layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
+    for filtros in receta.filtros[1:]:
+        x = convolucion(x, filtros, receta, reducir=True)
+        rama = convolucion(x, filtros, receta)
+        x = layers.Add()([x, rama]) if receta.residual else rama
+    return layers.GlobalMaxPooling2D()(x)
+
+
+def construir_red(receta, train, num_clases):
+    """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases).
+
+    La normalización usa la media y la varianza por canal de las imágenes de train, y forma parte
+    de la red: validación y test se normalizan con ellas sin más.
+    """
+    entrada = x = keras.Input((32, 32, 3))
+    if receta.normalizar:
+        estadisticas = dict(mean=train.x.mean((0, 1, 2)), variance=train.x.var((0, 1, 2)))
+        x = layers.Normalization(**estadisticas)(x)
+    x = aumentar(x, receta)
+    if not receta.filtros:
+        for capa in capas_basenet(num_clases):
+            x = capa(x)
+        return keras.Model(entrada, x)
+    x = layers.Dropout(receta.dropout)(cuerpo_profundo(x, receta))
+    regularizador = keras.regularizers.L2(receta.l2)
+    salida = layers.Dense(
+        num_clases, activation="softmax", kernel_regularizer=regularizador, dtype="float32"
+    )
+    return keras.Model(entrada, salida(x))
+
+
+def construir_basenet_mejorada(train):
+    """La red final del Apartado 2; train da las estadísticas de la normalización."""
+    return construir_red(RECETA_FINAL, train, CLASES)
+
+
+def plan_receta(receta, epocas, **cambios):
+    """Plan de entrenamiento de una receta."""
+    base = Plan(epocas, LOTE, receta.optimizador, receta.suavizado, paciencia=receta.paciencia)
+    return replace(base, **cambios)
+
+
+def mcnemar(y, prob_a, prob_b):
+    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes."""
+    real = y.argmax(1)
+    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
+    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
+    return binomtest(solo_a, solo_a + solo_b).pvalue if solo_a + solo_b else 1.0
+
+
+def veredicto(diferencia, p):
+    """Frase sobre un peldaño a partir de lo que cambia en validación y de su valor p."""
+    if p >= SIGNIFICACION:
+        return "no se distingue del azar"
+    return "mejora" if diferencia > 0 else "empeora"
+
+
+def peldano(receta, datos, sesion):
+    """Entrena la red de una receta las épocas de la escalera. No toca el conjunto de test."""
+    return entrenar(
+        lambda: construir_red(receta, datos.train, CLASES),
+        datos.train,
+        datos.val,
+        plan_receta(receta, sesion.alcance.escalera),
+        sesion.semilla,
+    )
+
+
+def subir_escalera(datos, sesion):
+    """Prueba los pasos de uno en uno; se queda con cada uno que mejora la validación.
+
+    Devuelve la receta a la que llega. Un paso que no mejora queda en la tabla y fuera de la red.
+    """
+    receta = Receta()
+    print(f"\n2.1 Escalera: cada peldaño, {sesion.alcance.escalera} épocas desde cero", flush=True)
+    actual = peldano(receta, datos, sesion)
+    sesion.anotar(fila("2", "Escalera: BaseNet", actual, datos))
+    for nombre, cambio in PASOS:
+        print(f"\n  Peldaño «{nombre}»", flush=True)
+        candidata = replace(receta, **cambio)
+        prueba = peldano(candidata, datos, sesion)
+        sesion.anotar(fila("2", f"Escalera: {nombre}", prueba, datos))
+        antes, ahora = (calcularAccuracy(datos.val.y, e.prob_val) for e in (actual, prueba))
+        p = mcnemar(datos.val.y, actual.prob_val, prueba.prob_val)
+        print(
+            f"  {nombre}: {decimal(100 * (ahora - antes))} puntos en validación,"
+            f" p = {decimal(p, 4)}: {veredicto(ahora - antes, p)};"
+            f" {'se queda' if ahora > antes else 'se descarta'}"
+        )
+        if ahora > antes:
+            receta, actual = candidata, prueba
+    return receta
+
+
+def tabla_de_capas(modelo):
+    """Imprime la red como la tabla del guion: capa, núcleo, dimensiones y canales."""
+    filas = []
+    for capa in modelo.layers:
+        if isinstance(capa, (layers.Conv2D, layers.MaxPooling2D, layers.Dense, layers.Add)):
+            nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", ("—",))
+            entrada = capa.input[0] if isinstance(capa.input, list) else capa.input
+            forma_entrada, forma = entrada.shape, capa.output.shape
+            filas.append(
+                (
+                    str(len(filas) + 1),
+                    type(capa).__name__,
+                    str(nucleo[0]),
+                    f"{forma_entrada[1]} → {forma[1]}",
+                    f"{forma_entrada[-1]} → {forma[-1]}" if len(forma) == 4 else "—",
+                    decimal(capa.count_params(), 0),
+                )
+            )
+    imprimir_tabla(("N.º", "Capa", "Núcleo", "Dimensión", "Canales", "Parámetros"), filas)
+
+
+def apartado2(sesion):
+    """2. BaseNet mejorada: la escalera, la red final y dónde falla."""
+    datos = sesion.datos25()
+    titulo(f"APARTADO 2 · Mejora de BaseNet [{datos.procedencia}]")
+    alcanzada = subir_escalera(datos, sesion)
+    distintos = [n for n in vars(RECETA_FINAL) if getattr(RECETA_FINAL, n) != getattr(alcanzada, n)]
+    print(
+        "\n  La receta final "
+        + ("es la de la escalera." if not distintos else f"difiere en: {', '.join(distintos)}.")
+    )
+    pausa("2.1: la escalera")
+
+    print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
+    construir_basenet_mejorada(datos.train).summary(line_length=100)
+    tabla_de_capas(construir_basenet_mejorada(datos.train))
+    ejecucion = entrenar(
+        lambda: construir_basenet_mejorada(datos.train),
+        datos.train,
+        datos.val,
+        plan_receta(RECETA_FINAL, sesion.alcance.mejorada),
+        sesion.semilla,
+    )
+    test = predecir(ejecucion.modelo, datos.test.x)
+    sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
+    espejo_val, test = (
+        predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x)
+    )
+    sesion.anotar(fila("2", "BaseNet mejorada, con espejo", ejecucion, datos, test, espejo_val))
+    mostrarEvolucion(ejecucion.hist, "BaseNet mejorada: evolución")
+    mostrar_confusion("BaseNet mejorada: matriz de confusión", datos, test)
+    mostrar_peores_pares("BaseNet mejorada: pares más confundidos", datos, test)
+    mostrar_predicciones("BaseNet mejorada: imágenes de test", datos, test)
+    if sesion.basenet_test is not None:
+        mostrar_antes_y_despues("Aciertos por clase", datos, sesion.basenet_test, test)
+    pausa("2.2: resultados de la red mejorada")
+
+
+# =================================================================================================
+# APARTADO 3: ResNet50 en Caltech-UCSD
+# =================================================================================================
+
+
+def extraer(base, datos):
+    """Mapas (n, 7, 7, 2048), en float16, y vectores (n, 2048) de las tres particiones, como Datos.
+
+    La media de cada mapa es lo que calcula la capa avg_pool de ResNet50: una sola pasada sirve a
+    3.1.A, que corta después de ella, y a 3.1.B, que corta antes.
+    """
+    inicio = time.perf_counter()
+    partes = (datos.train, datos.val, datos.test)
+    mapas = [
+        predecir(base, parte.x, LOTE_EXTRACCION, avisar=True).astype("float16") for parte in partes
+    ]
+    segundos, imagenes = time.perf_counter() - inicio, sum(len(parte.x) for parte in partes)
+    ritmo = decimal(imagenes / segundos, 1)
+    print(f"  {imagenes} imágenes en {duracion(segundos)}: {ritmo} por segundo")
+    vectores = [m.mean((1, 2), dtype="float32") for m in mapas]
+    return tuple(
+        Datos(*(Conjunto(x, p.y) for x, p in zip(xs, partes)), datos.clases, datos.procedencia)
+        for xs in (mapas, vectores)
+    )
+
+
+def capas_escala(vectores):
+    """Norma 1 por vector y media de train cero: iguala imágenes muy y poco contrastadas."""
+    unitarios = Normalizer().transform(vectores)
+    media = unitarios.mean(0)
+    varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
+    return [layers.UnitNormalization(), layers.Normalization(mean=media, variance=varianza)]
+
+
+def capa_salida(num_clases):
+    """Capa de salida softmax, en float32 también en precisión mixta."""
+    return layers.Dense(num_clases, activation="softmax", dtype="float32")
+
+
+def cabeza_salida(datos):
+    """3.1.A, solo la salida: (n, 2048) -> (n, clases)."""
+    return keras.Sequential(
+        [
+            keras.Input(datos.train.x.shape[1:]),
+            *capas_escala(datos.train.x),
+            layers.Dropout(DROPOUT_CABEZA),
+            capa_salida(len(datos.clases)),
+        ]
+    )
+
+
+def cabeza_fc(datos):
+    """3.1.A, nueva fully connected y salida: (n, 2048) -> (n, clases)."""
+    return keras.Sequential(
+        [
+            keras.Input(datos.train.x.shape[1:]),
+            *capas_escala(datos.train.x),
+            layers.Dropout(DROPOUT_CABEZA),
+            layers.Dense(NEURONAS_FC, use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.Activation("relu"),
+            layers.Dropout(DROPOUT_CABEZA),
+            capa_salida(len(datos.clases)),
+        ]
+    )
+
+
+def cabeza_convolucional(datos):
+    """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y pooling sobre los mapas 7x7x2048."""
+    bloque = []
+    for nucleo in (1, 3):
+        bloque += [
+            layers.Conv2D(CANALES_REDUCCION, nucleo, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.Activation("relu"),
+        ]
+    return keras.Sequential(
+        [
+            keras.Input(datos.train.x.shape[1:]),
+            layers.SpatialDropout2D(DROPOUT_CABEZA / 2),
+            *bloque,
+            layers.GlobalAveragePooling2D(),
+            layers.Dropout(DROPOUT_CABEZA),
+            capa_salida(len(datos.clases)),
+        ]
+    )
+
+
+def en_float32(x, azar):
+    """Transformación de Lotes para los mapas guardados en float16."""
+    return x.astype("float32")
+
+
+def probar_cabeza(apartado, experimento, construir, datos, sesion):
+    """Entrena una cabeza de Keras sobre mapas o vectores, anota el resultado y la devuelve."""
+    print(f"\n{apartado} {experimento}", flush=True)
+    plan = Plan(sesion.alcance.cabezas, LOTE_CABEZA, adam, 0.1, transformar=en_float32)
+    ejecucion = entrenar(partial(construir, datos), datos.train, datos.val, plan, sesion.semilla)
+    prob = predecir(ejecucion.modelo, datos.test.x)
+    sesion.anotar(fila(apartado, experimento, ejecucion, datos, prob))
+    return ejecucion.modelo
+
+
+def probar_clasicos(red, datos, sesion):
+    """SVM lineal, con C por validación cruzada en train, y random forest, sobre los vectores."""
+    x, y = datos.train.x, datos.train.y.argmax(1)
+    particiones = StratifiedKFold(3, shuffle=True, random_state=sesion.semilla)
+    svm = GridSearchCV(
+        make_pipeline(Normalizer(), SVC(kernel="linear")), {"svc__C": C_SVM}, cv=particiones
+    )
+    bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
+    for nombre, modelo in (("SVM lineal", svm), ("random forest", bosque)):
+        print(f"\n3.1.A {red.nombre}, {nombre}", flush=True)
+        inicio = time.perf_counter()
+        modelo.fit(x, y)
+        segundos = time.perf_counter() - inicio
+        es_bosque = modelo is bosque
+        puntuar = modelo.predict_proba if es_bosque else modelo.decision_function
+        if not es_bosque:
+            print(f"  C = {decimal(modelo.best_params_['svc__C'], 0)}, por validación cruzada")
+        val = calcularAccuracy(datos.val.y, puntuar(datos.val.x))
+        # La pérdida exige probabilidades: la SVM da márgenes y el bosque, ceros.
+        test = medir_test(datos.test.y, puntuar(datos.test.x), es_probabilidad=False)
+        sesion.anotar(
+            Resultado("3.1.A", f"{red.nombre}, {nombre}", None, None, segundos, val, **test)
+        )
+
+
+def recortar_y_reflejar(x, azar):
+    """Recortes al azar de RECORTE_AJUSTE px, la mitad reflejados: (n, 224, 224, 3) -> float32."""
+    margen = x.shape[1] - RECORTE_AJUSTE
+    recortes = np.empty((len(x), RECORTE_AJUSTE, RECORTE_AJUSTE, 3), "float32")
+    for recorte, imagen in zip(recortes, x):
+        fila_, columna = azar.integers(0, margen + 1, 2)
+        trozo = imagen[fila_ : fila_ + RECORTE_AJUSTE, columna : columna + RECORTE_AJUSTE]
+        recorte[:] = trozo[:, ::-1] if azar.random() < 0.5 else trozo
+    return recortes
+
+
+def construir_ajuste(red, pesos, cabeza):
+    """Red entera para 3.2: la preentrenada, avg_pool y una copia de la cabeza ya entrenada."""
+    base = construir_base(red, pesos, lado=None)
+    copia = keras.models.clone_model(cabeza)
+    copia.set_weights(cabeza.get_weights())
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
+    return keras.Model(base.input, copia(x))
+
+
+def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
+    """Para unas imágenes de test, las de train más próximas en el espacio de características."""
+    elegidas = np.linspace(0, len(vectores.test.x) - 1, cuantas + 2).astype(int)[1:-1]
+    indice = NearestNeighbors(n_neighbors=vecinos, metric="cosine").fit(vectores.train.x)
+    imagenes, rotulos, aciertos = [], [], []
+    for i, cercanas in zip(elegidas, indice.kneighbors(vectores.test.x[elegidas])[1]):
+        real = datos.test.y[i].argmax()
+        suyas = datos.train.y[cercanas].argmax(1)
+        imagenes += [datos.test.x[i], *datos.train.x[cercanas]]
+        rotulos += ["test: " + datos.clases[real], *(datos.clases[c] for c in suyas)]
+        aciertos += [True, *(suyas == real)]
+    mostrar_rejilla(nombre, imagenes, rotulos, aciertos, columnas=vecinos + 1)
+
+
+def mostrar_proyeccion(nombre, datos, vectores, clases=8):
+    """Las dos componentes principales de los vectores de test de unas cuantas especies."""
+    (eje,) = nueva_figura(nombre, tamano=(8, 5.5))
+    real = datos.test.y.argmax(1)
+    suyas = real < clases
+    puntos = PCA(2).fit_transform(Normalizer().transform(vectores.test.x[suyas]))
+    for c in range(min(clases, len(datos.clases))):
+        de_clase = real[suyas] == c
+        eje.scatter(*puntos[de_clase].T, s=22, marker="osv^DPX*"[c], label=datos.clases[c])
+    eje.set(xlabel="Primera componente", ylabel="Segunda componente")
+    eje.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def mostrar_comparacion(nombre, resultados):
+    """Barras con los aciertos de test de cada experimento del Apartado 3."""
+    (eje,) = nueva_figura(nombre, tamano=(9, 3.5))
+    barras = eje.barh([r.experimento for r in resultados], [100 * r.test for r in resultados])
+    eje.bar_label(barras, [porcentaje(r.test) for r in resultados], padding=3)
+    eje.invert_yaxis()
+    eje.set(xlabel="Aciertos en test (%)", xlim=(0, 112))
+
+
+def comparar(resultados):
+    """Lo que dicen las cifras del Apartado 3, en una frase por comparación."""
+    por_nombre = {r.experimento.split(", ", 1)[1]: r for r in resultados}
+    for uno, otro in (
+        ("nueva FC y salida", "solo la salida"),
+        ("sin average pooling", "nueva FC y salida"),
+        ("ajuste fino", "nueva FC y salida"),
+    ):
+        puntos = 100 * (por_nombre[uno].test - por_nombre[otro].test)
+        print(f"  «{uno}» frente a «{otro}»: {decimal(puntos):>7} puntos en test")
+
+
+def apartado3(sesion):
+    """3. ResNet50 en las aves: extractor de características (3.1) y ajuste fino (3.2)."""
+    red, pesos, datos = RESNET50, sesion.pesos, sesion.aves
+    titulo(f"APARTADO 3 · {red.nombre} en Caltech-UCSD [{datos.procedencia} · {pesos.etiqueta}]")
+    print(
+        f"  {len(datos.clases)} especies · entrenamiento {len(datos.train.x)}"
+        f" · validación {len(datos.val.x)} · test {len(datos.test.x)}\n"
+        "  Las «dos últimas capas» que quita el guion son avg_pool y predictions."
+    )
+    primeras = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
+    nombres = [datos.clases[c] for c in datos.train.y[primeras].argmax(1)]
+    mostrar_rejilla("Aves de entrenamiento", datos.train.x[primeras], nombres)
+    pausa("3: los datos")
+
+    print(f"\n3.1 {red.nombre} como extractor de características")
+    mapas, vectores = extraer(construir_base(red, pesos), datos)
+    probar_cabeza("3.1.A", f"{red.nombre}, solo la salida", cabeza_salida, vectores, sesion)
+    cabeza = probar_cabeza("3.1.A", f"{red.nombre}, nueva FC y salida", cabeza_fc, vectores, sesion)
+    probar_clasicos(red, vectores, sesion)
+    probar_cabeza(
+        "3.1.B", f"{red.nombre}, sin average pooling", cabeza_convolucional, mapas, sesion
+    )
+    mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
+    mostrar_proyeccion("Características de test, dos componentes", datos, vectores)
+    del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
+    pausa("3.1: cabezas sobre la red congelada")
+
+    print(f"\n3.2 Ajuste fino de toda {red.nombre}, {sesion.alcance.ajuste} épocas")
+    ajustar(red, pesos, datos, cabeza, sesion)
+    resultados = [r for r in sesion.filas if r.apartado.startswith("3.")]
+    comparar(resultados)
+    mostrar_comparacion("Apartado 3: aciertos en test", resultados)
+    pausa("3.2: ajuste fino y comparación")
+
+
+def ajustar(red, pesos, datos, cabeza, sesion):
+    """3.2: entrena la red entera desde la cabeza ya entrenada y anota el resultado."""
+    plan = Plan(
+        sesion.alcance.ajuste, LOTE_AJUSTE, adam_ciclo, 0.1, transformar=recortar_y_reflejar
+    )
+    ejecucion = entrenar(
+        lambda: construir_ajuste(red, pesos, cabeza), datos.train, datos.val, plan, sesion.semilla
+    )
+    prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
+    sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
+    mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución")
+    mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob)
+    mostrar_predicciones("Ajuste fino: aves de test", datos, prob)
+
+
+# =================================================================================================
+# BONUS: una red para las 100 clases y sus superclases
+# =================================================================================================
+
+RECETA_BONUS = replace(RECETA_FINAL, filtros=(32, 64, 128, 256), dropout=0.1)
+
+
+def perdida_jerarquica(superclases, suavizado):
+    """Entropía cruzada de las clases finas más la de sus superclases.
+
+    La probabilidad de una superclase es la suma de las de sus clases: confundir un roble con un
+    arce cuesta menos que confundirlo con un tanque, sin una sola neurona más.
+    """
+    pertenece = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
+
+    def perdida(y, prob):
+        cruzada = keras.losses.categorical_crossentropy
+        fina = cruzada(y, prob, label_smoothing=suavizado)
+        y, prob = keras.ops.cast(y, "float32"), keras.ops.cast(prob, "float32")
+        gruesa = cruzada(keras.ops.matmul(y, pertenece), keras.ops.matmul(prob, pertenece))
+        return fina + PESO_SUPERCLASE * gruesa
+
+    return perdida
+
+
+def restringir(prob):
+    """Probabilidades de las 100 clases restringidas a las 25 del guion y renormalizadas."""
+    return normalizar(prob[:, :CLASES])
+
+
+def bonus(sesion):
+    """Bonus: una red residual con pérdida jerárquica; sirve a las 100 clases y a las 25."""
+    datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
+    titulo(f"BONUS · Pérdida jerárquica en CIFAR-100 entero [{datos.procedencia}]")
+    print(
+        "  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.\n"
+        "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
+    )
+    plan = plan_receta(
+        RECETA_BONUS,
+        sesion.alcance.bonus,
+        perdida=perdida_jerarquica(sesion.cifar.superclases, RECETA_BONUS.suavizado),
+    )
+    ejecucion = entrenar(
+        lambda: construir_red(RECETA_BONUS, datos.train, 100),
+        datos.train,
+        datos.val,
+        plan,
+        sesion.semilla,
+    )
+    val, test = (predecir_con_espejo(ejecucion.modelo, c.x) for c in (datos.val, datos.test))
+    sesion.anotar(fila("Bonus", "Jerárquica, 100 clases", ejecucion, datos, test, val))
+    datos25 = sesion.datos25()
+    test25, val25 = (
+        restringir(predecir_con_espejo(ejecucion.modelo, c.x)) for c in (datos25.test, datos25.val)
+    )
+    sesion.anotar(fila("Bonus", "Jerárquica, 25 clases", ejecucion, datos25, test25, val25))
+    en_superclase = calcularAccuracy(
+        *(v @ np.eye(20)[sesion.cifar.superclases] for v in (datos.test.y, test))
+    )
+    print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
+    mostrarEvolucion(ejecucion.hist, "Bonus: evolución")
+    mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos25, test25)
+    mostrar_predicciones("Bonus: imágenes de test", datos, test)
+    pausa("Bonus: resultados")
+
+
+# =================================================================================================
+# PROGRAMA PRINCIPAL
+# =================================================================================================
+
+PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
+
+
+@dataclass
+class Sesion:
+    """Lo que comparten las partes: datos, semilla, alcance y la tabla que se va llenando."""
+
+    semilla: int
+    alcance: Alcance
+    cifar: Cifar | None = None
+    aves: Datos | None = None
+    pesos: Pesos | None = None
+    filas: list = field(default_factory=list)
+    basenet_test: np.ndarray | None = None  # para comparar BaseNet con la red mejorada
+
+    def datos25(self):
+        """Datos de las 25 clases del guion."""
+        return datos_cifar(self.cifar, CLASES, self.semilla)
+
+    def anotar(self, r):
+        """Añade un Resultado a la tabla y lo enseña en una línea."""
+        self.filas.append(r)
+        test = f" · test {porcentaje(r.test)} · top-5 {porcentaje(r.top5)}" if r.test else ""
+        print(f"  → {r.experimento}: val. {porcentaje(r.val)}{test} · {duracion(r.segundos)}")
+
+
+def preparar_entorno(semilla):
+    """Semilla, operaciones deterministas y precisión; devuelve la descripción de la máquina."""
+    keras.utils.set_random_seed(semilla)
+    motor = keras.backend.backend()
+    if motor == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+    con_gpu = bool(keras.distribution.list_devices("gpu"))
+    keras.config.set_dtype_policy("mixed_float16" if con_gpu else "float32")
+    return (
+        f"Python {platform.python_version()} · Keras {keras.__version__} sobre {motor}"
+        f" · NumPy {np.__version__} · {procesador()} ({os.cpu_count()} núcleos)"
+        f"{' y GPU' if con_gpu else ', sin GPU'} · {keras.config.dtype_policy().name}"
+    )
+
+
+def procesador():
+    """Nombre del procesador, hasta donde el sistema lo dice."""
+    try:
+        lineas = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(li.split(":", 1)[1].strip() for li in lineas if li.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+class Opciones(argparse.ArgumentParser):
+    """Analizador de argumentos que se queja en español y con el código de salida 2."""
+
+    def error(self, message):
+        raise ErrorEntrada("opciones incorrectas; pruebe «python practica2.py --help»")
+
+
+def leer_opciones(argumentos):
+    """Opciones de la línea de órdenes; sin ninguna, la práctica entera."""
+    opciones = Opciones(add_help=False, usage=argparse.SUPPRESS, description=__doc__.split("\n")[0])
+    grupo = opciones.add_argument_group("opciones, ninguna necesaria")
+    grupo.add_argument("-h", "--help", action="help", help="muestra esta ayuda y termina")
+    grupo.add_argument("--rapido", action="store_true", help="pasa por todo en unos 3 minutos")
+    grupo.add_argument("--pausas", action="store_true", help="espera a Intro en cada pausa")
+    grupo.add_argument("--semilla", type=int, default=SEMILLA, metavar="N", help="otra semilla")
+    grupo.add_argument(
+        "--apartados", default=",".join(PARTES), metavar="LISTA", help="por ejemplo, 1,3 o 2,bonus"
+    )
+    grupo.add_argument("--figuras", type=Path, metavar="CARPETA", help="guarda ahí las figuras")
+    leidas = opciones.parse_args(argumentos)
+    leidas.apartados = [parte.strip().lower() for parte in leidas.apartados.split(",")]
+    desconocidos = [parte for parte in leidas.apartados if parte not in PARTES]
+    if desconocidos:
+        raise ErrorEntrada(
+            f"--apartados: «{desconocidos[0]}» no existe; elija entre {', '.join(PARTES)}"
+        )
+    if not 0 <= leidas.semilla < 2**32:
+        raise ErrorEntrada("--semilla: ha de ser un entero entre 0 y 4.294.967.295")
+    return leidas
+
+
+def cargar_todo(sesion, apartados):
+    """Lee y comprueba todas las entradas antes de entrenar nada."""
+    print("\nDatos y pesos", flush=True)
+    por_clase = sesion.alcance.imagenes_por_clase
+    if {"1", "2", "bonus"} & set(apartados):
+        sesion.cifar = leer_cifar(por_clase)
+        print(f"  CIFAR-100: {sesion.cifar.procedencia}")
+    if "3" in apartados:
+        sesion.pesos = buscar_pesos(RESNET50)
+        construir_base(RESNET50, sesion.pesos)
+        sesion.aves = datos_aves(por_clase, sesion.semilla)
+        print(f"  Aves: {sesion.aves.procedencia}\n  ResNet50: {sesion.pesos.etiqueta}", flush=True)
+
+
+def resumen(sesion, maquina, segundos, completo):
+    """Imprime la tabla final con lo que hace falta para saber de dónde sale cada cifra."""
+    titulo("RESUMEN" if completo else "RESUMEN PARCIAL: la ejecución se interrumpió")
+    print(f"{maquina} · semilla {sesion.semilla} · {duracion(segundos)} en total")
+    if sesion.cifar:
+        print(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
+    if sesion.aves:
+        print(f"Apartado 3: {sesion.aves.procedencia}; ResNet50 con {sesion.pesos.etiqueta}")
+    if sesion.alcance is not COMPLETO:
+        print(
+            "Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica."
+        )
+    print()
+    imprimir_resultados(sesion.filas)
+
+
+def main(argumentos=None):
+    """Ejecuta la práctica y devuelve la lista de Resultado que imprime RESUMEN.
+
+    ErrorEntrada si una entrada está mal. Con Ctrl-C imprime el resumen de lo medido y lo propaga.
+    """
+    inicio = time.perf_counter()
+    opciones = leer_opciones(argumentos)
+    if opciones.figuras:
+        opciones.figuras.mkdir(parents=True, exist_ok=True)
+    PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras
+    maquina = preparar_entorno(opciones.semilla)
+    print(f"{__doc__.splitlines()[0]}\n{maquina}")
+    sesion = Sesion(opciones.semilla, RAPIDO if opciones.rapido else COMPLETO)
+    cargar_todo(sesion, opciones.apartados)
+    completo = False
+    try:
+        for parte, ejecutar_parte in PARTES.items():
+            if parte in opciones.apartados:
+                ejecutar_parte(sesion)
+        completo = True
+    finally:
+        resumen(sesion, maquina, time.perf_counter() - inicio, completo)
+    return sesion.filas
+
+
+def ejecutar(argumentos=None):
+    """main con códigos de salida: 0, 2 si una entrada está mal y 130 tras Ctrl-C."""
+    for salida in (sys.stdout, sys.stderr):
+        salida.reconfigure(errors="replace")  # un terminal sin acentos no detiene la práctica
+    try:
+        main(argumentos)
+    except ErrorEntrada as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrumpido con Ctrl-C.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(ejecutar())
