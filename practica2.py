@@ -12,7 +12,7 @@ Uso:         python practica2.py            (con --help, las opciones; ninguna e
 Necesita:    pip install -r requirements.txt
 Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga Keras; sin
              red, usa datos sintéticos y pesos aleatorios, y lo dice junto a cada cifra.
-Duración:    {duracion}
+Duración:    una hora en dos núcleos sin GPU; con datos sintéticos, unos 10 minutos.
 Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, épocas, segundos y
              aciertos en validación y en test.
 """
@@ -30,8 +30,10 @@ import tarfile
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -64,6 +66,7 @@ VARIABLE_IMAGENES = "PRACTICA2_IMAGENES"  # nombra otra carpeta en lugar de imag
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"  # 169 MB
 CIFAR_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+LISTAS_AVES = ("train.txt", "test.txt")
 AVES_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"  # 1,1 GB
 AVES_MD5 = "97eceeb196236b17998738112f37df78"
 PICKLES_CIFAR = ("train", "test", "meta")
@@ -86,6 +89,8 @@ LOTE = 128  # imágenes; llena los núcleos y deja 88 pasos por época
 TASA_ADAM = 1e-3  # la de Kingma y Ba (2015)
 TASA_SGD = 0.1  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa (Smith y Topin, 2019)
+L2 = 2.5e-4  # coeficiente sobre la suma de cuadrados: el decaimiento de 5e-4 de He et al.
+SUAVIZADO = 0.1  # label smoothing; también en las cabezas y el ajuste fino del Apartado 3
 DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
 BORRADO = (0.03, 0.125)  # fracción del área que tapa el borrado; alrededor de 8 x 8 px
 PACIENCIA = 3  # épocas sin mejorar que aguanta el peldaño de early stopping
@@ -96,7 +101,8 @@ LOTE_EXTRACCION = 32  # imágenes; más no va más deprisa y ocupa más memoria
 LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
 LOTE_AJUSTE = 16  # imágenes; el gradiente de ResNet50 ocupa unos 0,1 GB por imagen
 RECORTE_AJUSTE = 192  # px; recorta sin cambiar la escala: aumenta los datos y abarata la época
-TASA_AJUSTE = 5e-5  # Adam; con 1e-3 los pesos preentrenados se pierden en la primera época
+TASA_CABEZA = 2e-3  # pico del ciclo de Adam; las cabezas son pequeñas y llegan antes
+TASA_AJUSTE = 2e-5  # Adam; con 5e-5 la validación pierde 7 puntos en los primeros 50 pasos
 NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
 DROPOUT_CABEZA = 0.5  # 27 imágenes por clase y un millón de pesos: sin él memoriza
@@ -121,19 +127,44 @@ class Alcance:
     escalera: int
     mejorada: int
     cabezas: int
+    convolucional: int
     ajuste: int
     bonus: int
     imagenes_por_clase: int | None = None
 
 
-COMPLETO = Alcance(basenet=30, escalera=10, mejorada=40, cabezas=60, ajuste=4, bonus=12)
+COMPLETO = Alcance(
+    basenet=30, escalera=5, mejorada=24, cabezas=40, convolucional=12, ajuste=3, bonus=5
+)
 RAPIDO = Alcance(
-    basenet=3, escalera=1, mejorada=2, cabezas=3, ajuste=1, bonus=1, imagenes_por_clase=20
+    basenet=3,
+    escalera=1,
+    mejorada=2,
+    cabezas=3,
+    convolucional=2,
+    ajuste=1,
+    bonus=1,
+    imagenes_por_clase=20,
 )
 
 
 class ErrorEntrada(Exception):
     """Una entrada está mal: el mensaje dice qué fichero, qué le pasa y cómo se arregla."""
+
+
+def exigir(condicion, mensaje):
+    """ErrorEntrada con ese mensaje si no se cumple la condición."""
+    if not condicion:
+        raise ErrorEntrada(mensaje)
+
+
+@contextmanager
+def al_leer(que, cura, errores=(OSError, ValueError)):
+    """Convierte los errores de leer una entrada en un ErrorEntrada que dice cómo se arregla."""
+    try:
+        yield
+    except errores as error:
+        raise ErrorEntrada(f"{que}: {error or type(error).__name__}; {cura}") from error
 
 
 # =================================================================================================
@@ -451,13 +482,8 @@ def carpeta_imagenes():
     if not otra:
         return AQUI / "imagenes"
     carpeta = Path(otra).expanduser()
-    try:
+    with al_leer(f"{VARIABLE_IMAGENES}={otra}", "indique una carpeta que exista y se pueda leer"):
         os.listdir(carpeta)
-    except OSError as error:
-        raise ErrorEntrada(
-            f"{VARIABLE_IMAGENES}={otra}: no se puede leer como carpeta ({error.strerror});"
-            " indique una carpeta que exista o quite la variable"
-        ) from error
     return carpeta
 
 
@@ -522,41 +548,51 @@ class LectorSeguro(pickle.Unpickler):
         return admitidos[name]
 
 
+CURA_CIFAR = "bórrelo y vuelva a descargar CIFAR-100"
+
+
 def leer_pickle(contenido, nombre):
-    """Diccionario de los bytes de un pickle de CIFAR-100. ErrorEntrada si no lo son."""
-    try:
+    """Diccionario de los bytes de un pickle de CIFAR-100."""
+    with al_leer(nombre, CURA_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
         lote = LectorSeguro(io.BytesIO(contenido), encoding="bytes").load()
-        if not isinstance(lote, dict):
-            raise ValueError("no es un diccionario")
-    except Exception as error:  # un pickle dañado puede lanzar casi cualquier excepción
-        raise ErrorEntrada(
-            f"{nombre}: no es un fichero válido de CIFAR-100 ({error}); vuelva a descargarlo"
-        ) from error
+    exigir(isinstance(lote, dict), f"{nombre}: no contiene un diccionario; {CURA_CIFAR}")
     return lote
 
 
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
-    try:
-        x = np.asarray(lote[b"data"])
-        finas = np.asarray(lote[b"fine_labels"])
-        gruesas = np.asarray(lote[b"coarse_labels"])
-        if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3 * 32 * 32:
-            raise ValueError("las imágenes no son filas de 3.072 bytes")
-        for etiquetas, maximo in ((finas, 100), (gruesas, 20)):
-            if etiquetas.shape != (len(x),) or etiquetas.dtype.kind not in "iu":
-                raise ValueError("no hay una etiqueta entera por imagen")
-            if len(x) == 0 or etiquetas.min() < 0 or etiquetas.max() >= maximo:
-                raise ValueError(f"hay etiquetas fuera de 0-{maximo - 1} o ninguna")
-    except (KeyError, ValueError, TypeError) as error:
-        motivo = f"falta {error}" if isinstance(error, KeyError) else error
-        raise ErrorEntrada(f"{nombre}: {motivo}; vuelva a descargar CIFAR-100") from error
+    with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, (KeyError, ValueError, TypeError)):
+        x, finas, gruesas = (
+            np.asarray(lote[clave]) for clave in (b"data", b"fine_labels", b"coarse_labels")
+        )
+    exigir(
+        x.dtype == np.uint8 and x.shape == (len(x), 3 * 32 * 32) and len(x),
+        f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}",
+    )
+    for etiquetas, clases in ((finas, 100), (gruesas, 20)):
+        exigir(
+            etiquetas.shape == (len(x),) and etiquetas.dtype.kind == "i",
+            f"{nombre}: no hay una etiqueta entera por imagen; {CURA_CIFAR}",
+        )
+        exigir(
+            etiquetas.min() >= 0 and etiquetas.max() < clases,
+            f"{nombre}: hay etiquetas fuera de 0-{clases - 1}; {CURA_CIFAR}",
+        )
     return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), finas, gruesas
 
 
 def pickles_cifar(origen):
     """Bytes de los ficheros train, test y meta, de una carpeta o de un tar sin extraer."""
-    try:
+    ilegible = (
+        OSError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        tarfile.TarError,
+        lzma.LZMAError,
+        zlib.error,
+    )
+    with al_leer(origen, CURA_CIFAR, ilegible):
         if origen.is_dir():
             return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
         with tarfile.open(origen) as tar:
@@ -564,10 +600,6 @@ def pickles_cifar(origen):
                 nombre: tar.extractfile(f"cifar-100-python/{nombre}").read()
                 for nombre in PICKLES_CIFAR
             }
-    except (OSError, EOFError, KeyError, AttributeError, tarfile.TarError, lzma.LZMAError) as error:
-        raise ErrorEntrada(
-            f"{origen}: no se puede leer CIFAR-100 ({error}); bórrelo o vuelva a descargarlo"
-        ) from error
 
 
 def orden_canonico(x, y):
@@ -580,8 +612,8 @@ def orden_canonico(x, y):
 
 def leer_cifar(imagenes_por_clase=None):
     """CIFAR-100 de donde esté: imagenes/, la caché de Keras o su descarga; si no, sintético."""
-    carpetas = (carpeta_imagenes(), cache_keras() / "datasets", cache_keras() / "datasets" /
-                "cifar-100-python-target")  # fmt: skip
+    cache = cache_keras() / "datasets"
+    carpetas = (carpeta_imagenes(), cache, cache / "cifar-100-python-target")
     nombres = ("cifar-100-python", "cifar-100-python.tar.gz", "cifar-100-python.tar.xz")
     candidatos = [carpeta / nombre for carpeta in carpetas for nombre in nombres]
     origen = next((c for c in candidatos if c.exists()), None) or descargar(CIFAR_URL, CIFAR_SHA256)
@@ -594,19 +626,17 @@ def leer_cifar(imagenes_por_clase=None):
     x, finas, gruesas = leer_lote_cifar(pickles["train"], f"{origen}, train")
     x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
     nombres_clases = [n.decode() for n in pickles["meta"].get(b"fine_label_names", [])]
-    if len(nombres_clases) != 100 or len(np.unique(finas)) != 100:
-        raise ErrorEntrada(f"{origen}: no tiene las 100 clases; vuelva a descargar CIFAR-100")
+    completo = len(nombres_clases) == len(np.unique(finas)) == len(np.unique(finas_test)) == 100
+    exigir(completo, f"{origen}: no tiene imágenes y nombre de las 100 clases; {CURA_CIFAR}")
     superclases = np.zeros(100, int)
     superclases[finas] = gruesas
     train, test = orden_canonico(x, finas), orden_canonico(x_test, finas_test)
     if imagenes_por_clase:
         train = unas_por_clase(train, finas, imagenes_por_clase)
         test = unas_por_clase(test, finas_test, imagenes_por_clase)
-    return Cifar(
-        x[train], finas[train], x_test[test], finas_test[test],
-        tuple(nombres_clases), superclases,
-        "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else ""),
-    )  # fmt: skip
+    procedencia = "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else "")
+    partes = (x[train], finas[train], x_test[test], finas_test[test])
+    return Cifar(*partes, tuple(nombres_clases), superclases, procedencia)
 
 
 def unas_por_clase(indices, etiquetas, cuantas):
@@ -655,13 +685,8 @@ def indices_validacion(etiquetas, semilla):
 def partir(x, y, x_test, y_test, clases, procedencia, semilla):
     """Datos con la validación apartada de train; y, en one-hot."""
     val = indices_validacion(y.argmax(1), semilla)
-    return Datos(
-        Conjunto(x[~val], y[~val]),
-        Conjunto(x[val], y[val]),
-        Conjunto(x_test, y_test),
-        tuple(clases),
-        procedencia,
-    )
+    partes = ((x[~val], y[~val]), (x[val], y[val]), (x_test, y_test))
+    return Datos(*(Conjunto(*parte) for parte in partes), tuple(clases), procedencia)
 
 
 def cargarImagenes(cifar=None, num_clases=CLASES):
@@ -698,55 +723,44 @@ class ListasAves:
     procedencia: str
 
 
+CURA_LISTA = "copie otra vez la lista entera"
+
+
 def leer_lineas(fichero):
     """Líneas no vacías de un fichero de texto, sin blancos ni finales de Windows."""
-    try:
-        lineas = [linea.strip() for linea in fichero.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ErrorEntrada(
-            f"{fichero}: no se puede leer ({error}); copie la lista entera"
-        ) from error
-    lineas = [linea for linea in lineas if linea]
-    if not lineas:
-        raise ErrorEntrada(f"{fichero}: está vacío; copie la lista entera")
+    with al_leer(fichero, CURA_LISTA):
+        texto = fichero.read_text(encoding="utf-8-sig")
+    lineas = [linea.strip() for linea in texto.splitlines() if linea.strip()]
+    exigir(lineas, f"{fichero}: está vacío; {CURA_LISTA}")
     return lineas
 
 
 def leer_por_id(fichero):
     """Diccionario id -> valor de una lista de CUB-200-2011 («17 001.Nombre/imagen.jpg»)."""
     pares = [linea.split(maxsplit=1) for linea in leer_lineas(fichero)]
-    if any(len(par) != 2 for par in pares):
-        raise ErrorEntrada(
-            f"{fichero}: hay líneas sin identificador y valor; copie la lista entera"
-        )
+    cortas = [par[0] for par in pares if len(par) != 2]
+    exigir(not cortas, f"{fichero}: la línea de {cortas[:1]} no tiene valor; {CURA_LISTA}")
     return dict(pares)
 
 
 def listas_2011(raiz):
     """Listas de CUB-200-2011 en su formato oficial; un 1 en train_test_split.txt es train."""
-    imagenes = leer_por_id(raiz / "images.txt")
-    particion = leer_por_id(raiz / "train_test_split.txt")
-    etiquetas = leer_por_id(raiz / "image_class_labels.txt")
-    nombres = leer_por_id(raiz / "classes.txt")
-    for otra, fichero in (
-        (particion, "train_test_split.txt"),
-        (etiquetas, "image_class_labels.txt"),
-    ):
-        sueltos = sorted(imagenes.keys() ^ otra.keys())
-        if sueltos:
-            raise ErrorEntrada(
-                f"{raiz / fichero}: el identificador {sueltos[0]} no está a la vez en esta lista"
-                " y en images.txt; copie las listas enteras"
-            )
-    for numero, ruta in imagenes.items():
-        if particion[numero] not in ("0", "1"):
-            raise ErrorEntrada(
-                f"{raiz / 'train_test_split.txt'}: la imagen {numero} no dice 0 ni 1"
-            )
-        if nombres.get(etiquetas[numero]) != ruta.split("/")[0]:
-            raise ErrorEntrada(f"{raiz / 'images.txt'}: {ruta} no está en la carpeta de su clase")
-    train = [ruta for numero, ruta in imagenes.items() if particion[numero] == "1"]
-    test = [ruta for numero, ruta in imagenes.items() if particion[numero] == "0"]
+    ficheros = ("images.txt", "train_test_split.txt", "image_class_labels.txt", "classes.txt")
+    rutas, particion, etiquetas, clases = (leer_por_id(raiz / fichero) for fichero in ficheros)
+    for fichero, lista in zip(ficheros[1:3], (particion, etiquetas)):
+        sueltos = sorted(rutas.keys() ^ lista.keys())[:1]
+        exigir(
+            not sueltos,
+            f"{raiz / fichero}: el identificador {sueltos} no está aquí y en images.txt a la vez;"
+            f" {CURA_LISTA}",
+        )
+    for i, ruta in rutas.items():
+        exigir(
+            particion[i] in ("0", "1") and clases.get(etiquetas[i]) == ruta.split("/")[0],
+            f"{raiz}: las listas no dicen si {ruta} es de train (0 o 1) o no es esa su clase;"
+            f" {CURA_LISTA}",
+        )
+    train, test = ([r for i, r in rutas.items() if particion[i] == cual] for cual in "10")
     return ListasAves(raiz / "images", train, test, "CUB-200-2011")
 
 
@@ -754,15 +768,13 @@ def listar_aves(path):
     """Listas de las aves en cualquiera de los tres formatos; None si no hay ninguno en path."""
     path = Path(path)
     if (path / "train.txt").exists() or (path / "test.txt").exists():
-        listas = ListasAves(
-            path, leer_lineas(path / "train.txt"), leer_lineas(path / "test.txt"), "CUB-200 (2010)"
-        )
+        listas = ListasAves(path, *(leer_lineas(path / f) for f in LISTAS_AVES), "CUB-200 (2010)")
     elif (path / "CUB_200_2011").is_dir():
         listas = listas_2011(path / "CUB_200_2011")
     elif (path / "CUB_200").is_dir():
         raiz = path / "CUB_200"
-        train, test = (leer_lineas(raiz / "lists" / f"{n}.txt") for n in ("train", "test"))
-        listas = ListasAves(raiz / "images", train, test, "CUB-200 (2010)")
+        rutas = (leer_lineas(raiz / "lists" / f) for f in LISTAS_AVES)
+        listas = ListasAves(raiz / "images", *rutas, "CUB-200 (2010)")
     else:
         return None
     comprobar_listas(listas)
@@ -771,37 +783,32 @@ def listar_aves(path):
 
 def comprobar_listas(listas):
     """ErrorEntrada si una ruta sale de la carpeta o falta, o si una clase no se puede partir."""
-    base = listas.raiz.resolve()
+    raiz = listas.raiz
     for ruta in listas.train + listas.test:
-        fichero = listas.raiz / ruta
-        if ruta.count("/") != 1 or not fichero.resolve().is_relative_to(base):
-            raise ErrorEntrada(
-                f"{ruta}: no es «clase/imagen» dentro de {listas.raiz}; corrija la lista"
-            )
-        if not fichero.is_file():
-            raise ErrorEntrada(f"{fichero}: está en la lista pero no existe; copie la imagen")
+        dentro = ruta.count("/") == 1 and (raiz / ruta).resolve().is_relative_to(raiz.resolve())
+        exigir(dentro, f"{ruta}: no es «clase/imagen» dentro de {raiz}; {CURA_LISTA}")
+        exigir((raiz / ruta).is_file(), f"{raiz / ruta}: está en la lista y no existe; cópiela")
+    exigir(listas.train and listas.test, f"{raiz}: train o test no tiene imágenes; {CURA_LISTA}")
     clases, cuentas = np.unique([ruta.split("/")[0] for ruta in listas.train], return_counts=True)
-    if cuentas.min() < MINIMO_POR_CLASE:
-        raise ErrorEntrada(
-            f"{listas.raiz / clases[cuentas.argmin()]}: {cuentas.min()} imágenes de entrenamiento;"
-            f" hacen falta {MINIMO_POR_CLASE} para apartar la validación"
-        )
-    sin_train = {ruta.split("/")[0] for ruta in listas.test} - set(clases)
-    if sin_train:
-        raise ErrorEntrada(f"{listas.raiz / min(sin_train)}: clase de test sin imágenes de train")
+    exigir(
+        cuentas.min() >= MINIMO_POR_CLASE,
+        f"{raiz / clases[cuentas.argmin()]}: hacen falta {MINIMO_POR_CLASE} imágenes de train"
+        f" para apartar la validación; {CURA_LISTA}",
+    )
+    sin_train = sorted({ruta.split("/")[0] for ruta in listas.test} - set(clases))[:1]
+    exigir(not sin_train, f"{raiz}: la clase {sin_train} no tiene imágenes de train; {CURA_LISTA}")
 
 
 def leer_imagen(fichero):
     """Imagen RGB uint8 de LADO_AVES px de lado; recorta el centro para no deformarla."""
-    try:
+    ilegible = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    with al_leer(fichero, "vuelva a copiar la imagen", ilegible):
         imagen = keras.utils.load_img(
             fichero,
             target_size=(LADO_AVES, LADO_AVES),
             interpolation="bilinear",
             keep_aspect_ratio=True,
         )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ErrorEntrada(f"{fichero}: imagen ilegible ({error}); vuelva a copiarla") from error
     return np.asarray(imagen, np.uint8)
 
 
@@ -823,8 +830,7 @@ def cargarDatos(path):
     sale de los datos. ErrorEntrada si en path no hay aves.
     """
     listas = listar_aves(path)
-    if listas is None:
-        raise ErrorEntrada(f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
+    exigir(listas, f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
     return leer_listas(listas)
 
 
@@ -950,15 +956,10 @@ def construir_base(red, pesos, lado=LADO_AVES):
     Incluye su propio preprocesado, una sola vez. Las capas de batch normalization quedan
     congeladas una a una: en Keras 3 base(x, training=False) no basta dentro de fit.
     """
-    entrada = keras.Input((lado, lado, 3))
-    try:
-        base = red.constructor(
-            include_top=False, weights=pesos.fichero, input_tensor=red.preprocesar(entrada)
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ErrorEntrada(
-            f"{pesos.fichero}: no son pesos de {red.nombre} sin cabeza ({error}); cámbielo"
-        ) from error
+    entrada = red.preprocesar(keras.Input((lado, lado, 3)))
+    cura = f"ponga los pesos de {red.nombre} sin cabeza o quite el fichero"
+    with al_leer(pesos.fichero, cura, (OSError, ValueError, KeyError)):
+        base = red.constructor(include_top=False, weights=pesos.fichero, input_tensor=entrada)
     for capa in base.layers:
         if isinstance(capa, layers.BatchNormalization):
             capa.trainable = False
@@ -1040,17 +1041,18 @@ def sgd_ciclo(pasos):
     return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
 
 
-def adam_ciclo(pasos):
-    """Adam con tasa pequeña y un ciclo, para no deshacer unos pesos preentrenados."""
-    return keras.optimizers.Adam(ciclo(TASA_AJUSTE, pasos))
+def adam_ciclo(tasa, pasos):
+    """Adam con un ciclo de tasa."""
+    return keras.optimizers.Adam(ciclo(tasa, pasos))
 
 
-def entrenar(construir, train, val, plan, semilla):
+def entrenar(construir, datos, plan, semilla):
     """Entrena una red recién construida y la deja en su mejor época de validación.
 
-    construir() devuelve la red sin compilar; train y val son Conjuntos. Los pesos se inicializan
-    aquí, con la semilla, así que ningún experimento continúa el anterior ni depende del orden.
+    construir() devuelve la red sin compilar. Los pesos se inicializan aquí, con la semilla, así que
+    ningún experimento continúa el anterior ni depende del orden. De datos no se mira test.
     """
+    train, val = datos.train, datos.val
     keras.utils.set_random_seed(semilla)
     modelo = construir()
     pasos = -(-len(train.x) // plan.lote) * plan.epocas
@@ -1175,7 +1177,7 @@ def apartado1(sesion):
 
     print("\n1.2 Entrenamiento y evaluación")
     plan = Plan(sesion.alcance.basenet, LOTE_BASENET, adam)
-    ejecucion = entrenar(construir_basenet, datos.train, datos.val, plan, sesion.semilla)
+    ejecucion = entrenar(construir_basenet, datos, plan, sesion.semilla)
     sesion.basenet_test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("1", "BaseNet", ejecucion, datos, sesion.basenet_test))
     mostrarEvolucion(ejecucion.hist, "BaseNet: evolución")
@@ -1215,7 +1217,7 @@ PASOS = (
     ("Aumento de datos", dict(aumento=True)),
     ("Más profundidad", dict(filtros=ESTRECHA)),
     ("Batch normalization", dict(batchnorm=True)),
-    ("Regularización", dict(l2=2.5e-4, suavizado=0.1)),
+    ("Regularización", dict(l2=L2, suavizado=SUAVIZADO)),
     ("Dropout", dict(dropout=0.2)),
     ("Early stopping", dict(paciencia=PACIENCIA)),
     ("SGD con un ciclo de tasa", dict(optimizador=sgd_ciclo)),
@@ -1229,8 +1231,8 @@ RECETA_FINAL = Receta(
     aumento=True,
     filtros=ANCHA,
     batchnorm=True,
-    l2=2.5e-4,
-    suavizado=0.1,
+    l2=L2,
+    suavizado=SUAVIZADO,
     dropout=0.2,
     optimizador=sgd_ciclo,
     residual=True,
@@ -1280,16 +1282,17 @@ def cuerpo_profundo(x, receta):
     return layers.GlobalMaxPooling2D()(x)
 
 
-def construir_red(receta, train, num_clases):
+def construir_red(receta, datos):
     """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases).
 
     La normalización usa la media y la varianza por canal de las imágenes de train, y forma parte
     de la red: validación y test se normalizan con ellas sin más.
     """
     entrada = x = keras.Input((32, 32, 3))
+    num_clases, train = len(datos.clases), datos.train.x
     if receta.normalizar:
-        estadisticas = dict(mean=train.x.mean((0, 1, 2)), variance=train.x.var((0, 1, 2)))
-        x = layers.Normalization(**estadisticas)(x)
+        media, varianza = train.mean((0, 1, 2)), train.var((0, 1, 2))
+        x = layers.Normalization(mean=media, variance=varianza)(x)
     x = aumentar(x, receta)
     if not receta.filtros:
         for capa in capas_basenet(num_clases):
@@ -1303,15 +1306,15 @@ def construir_red(receta, train, num_clases):
     return keras.Model(entrada, salida(x))
 
 
-def construir_basenet_mejorada(train):
-    """La red final del Apartado 2; train da las estadísticas de la normalización."""
-    return construir_red(RECETA_FINAL, train, CLASES)
+def construir_basenet_mejorada(datos):
+    """La red final del Apartado 2; datos da las estadísticas de la normalización y las clases."""
+    return construir_red(RECETA_FINAL, datos)
 
 
-def plan_receta(receta, epocas, **cambios):
-    """Plan de entrenamiento de una receta."""
-    base = Plan(epocas, LOTE, receta.optimizador, receta.suavizado, paciencia=receta.paciencia)
-    return replace(base, **cambios)
+def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
+    """Entrena desde cero la red de una receta."""
+    plan = Plan(epocas, LOTE, receta.optimizador, receta.suavizado, perdida, receta.paciencia)
+    return entrenar(partial(construir_red, receta, datos), datos, plan, semilla)
 
 
 def mcnemar(y, prob_a, prob_b):
@@ -1329,30 +1332,19 @@ def veredicto(diferencia, p):
     return "mejora" if diferencia > 0 else "empeora"
 
 
-def peldano(receta, datos, sesion):
-    """Entrena la red de una receta las épocas de la escalera. No toca el conjunto de test."""
-    return entrenar(
-        lambda: construir_red(receta, datos.train, CLASES),
-        datos.train,
-        datos.val,
-        plan_receta(receta, sesion.alcance.escalera),
-        sesion.semilla,
-    )
-
-
 def subir_escalera(datos, sesion):
     """Prueba los pasos de uno en uno; se queda con cada uno que mejora la validación.
 
     Devuelve la receta a la que llega. Un paso que no mejora queda en la tabla y fuera de la red.
     """
-    receta = Receta()
-    print(f"\n2.1 Escalera: cada peldaño, {sesion.alcance.escalera} épocas desde cero", flush=True)
-    actual = peldano(receta, datos, sesion)
+    receta, epocas = Receta(), sesion.alcance.escalera
+    print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero", flush=True)
+    actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
     sesion.anotar(fila("2", "Escalera: BaseNet", actual, datos))
     for nombre, cambio in PASOS:
         print(f"\n  Peldaño «{nombre}»", flush=True)
         candidata = replace(receta, **cambio)
-        prueba = peldano(candidata, datos, sesion)
+        prueba = entrenar_receta(candidata, datos, epocas, sesion.semilla)
         sesion.anotar(fila("2", f"Escalera: {nombre}", prueba, datos))
         antes, ahora = (calcularAccuracy(datos.val.y, e.prob_val) for e in (actual, prueba))
         p = mcnemar(datos.val.y, actual.prob_val, prueba.prob_val)
@@ -1371,19 +1363,13 @@ def tabla_de_capas(modelo):
     filas = []
     for capa in modelo.layers:
         if isinstance(capa, (layers.Conv2D, layers.MaxPooling2D, layers.Dense, layers.Add)):
-            nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", ("—",))
-            entrada = capa.input[0] if isinstance(capa.input, list) else capa.input
-            forma_entrada, forma = entrada.shape, capa.output.shape
-            filas.append(
-                (
-                    str(len(filas) + 1),
-                    type(capa).__name__,
-                    str(nucleo[0]),
-                    f"{forma_entrada[1]} → {forma[1]}",
-                    f"{forma_entrada[-1]} → {forma[-1]}" if len(forma) == 4 else "—",
-                    decimal(capa.count_params(), 0),
-                )
-            )
+            nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", "—")
+            antes = (capa.input[0] if isinstance(capa.input, list) else capa.input).shape
+            despues = capa.output.shape
+            canales = f"{antes[-1]} → {despues[-1]}" if len(despues) == 4 else "—"
+            numero, nombre = str(len(filas) + 1), type(capa).__name__
+            dimension, pesos = f"{antes[1]} → {despues[1]}", decimal(capa.count_params(), 0)
+            filas.append((numero, nombre, str(nucleo[0]), dimension, canales, pesos))
     imprimir_tabla(("N.º", "Capa", "Núcleo", "Dimensión", "Canales", "Parámetros"), filas)
 
 
@@ -1400,15 +1386,9 @@ def apartado2(sesion):
     pausa("2.1: la escalera")
 
     print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
-    construir_basenet_mejorada(datos.train).summary(line_length=100)
-    tabla_de_capas(construir_basenet_mejorada(datos.train))
-    ejecucion = entrenar(
-        lambda: construir_basenet_mejorada(datos.train),
-        datos.train,
-        datos.val,
-        plan_receta(RECETA_FINAL, sesion.alcance.mejorada),
-        sesion.semilla,
-    )
+    construir_basenet_mejorada(datos).summary(line_length=100)
+    tabla_de_capas(construir_basenet_mejorada(datos))
+    ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.mejorada, sesion.semilla)
     test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
     espejo_val, test = (
@@ -1517,11 +1497,12 @@ def en_float32(x, azar):
     return x.astype("float32")
 
 
-def probar_cabeza(apartado, experimento, construir, datos, sesion):
+def probar_cabeza(apartado, experimento, construir, datos, epocas, sesion):
     """Entrena una cabeza de Keras sobre mapas o vectores, anota el resultado y la devuelve."""
     print(f"\n{apartado} {experimento}", flush=True)
-    plan = Plan(sesion.alcance.cabezas, LOTE_CABEZA, adam, 0.1, transformar=en_float32)
-    ejecucion = entrenar(partial(construir, datos), datos.train, datos.val, plan, sesion.semilla)
+    optimizador = partial(adam_ciclo, TASA_CABEZA)
+    plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=en_float32)
+    ejecucion = entrenar(partial(construir, datos), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila(apartado, experimento, ejecucion, datos, prob))
     return ejecucion.modelo
@@ -1614,7 +1595,7 @@ def comparar(resultados):
     for uno, otro in (
         ("nueva FC y salida", "solo la salida"),
         ("sin average pooling", "nueva FC y salida"),
-        ("ajuste fino", "nueva FC y salida"),
+        ("ajuste fino", "solo la salida"),
     ):
         puntos = 100 * (por_nombre[uno].test - por_nombre[otro].test)
         print(f"  «{uno}» frente a «{otro}»: {decimal(puntos):>7} puntos en test")
@@ -1636,12 +1617,14 @@ def apartado3(sesion):
 
     print(f"\n3.1 {red.nombre} como extractor de características")
     mapas, vectores = extraer(construir_base(red, pesos), datos)
-    probar_cabeza("3.1.A", f"{red.nombre}, solo la salida", cabeza_salida, vectores, sesion)
-    cabeza = probar_cabeza("3.1.A", f"{red.nombre}, nueva FC y salida", cabeza_fc, vectores, sesion)
+    epocas = sesion.alcance.cabezas
+    nombre = f"{red.nombre}, solo la salida"
+    cabeza = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
+    nombre = f"{red.nombre}, nueva FC y salida"
+    probar_cabeza("3.1.A", nombre, cabeza_fc, vectores, epocas, sesion)
     probar_clasicos(red, vectores, sesion)
-    probar_cabeza(
-        "3.1.B", f"{red.nombre}, sin average pooling", cabeza_convolucional, mapas, sesion
-    )
+    nombre, epocas = f"{red.nombre}, sin average pooling", sesion.alcance.convolucional
+    probar_cabeza("3.1.B", nombre, cabeza_convolucional, mapas, epocas, sesion)
     mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
     mostrar_proyeccion("Características de test, dos componentes", datos, vectores)
     del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
@@ -1657,12 +1640,12 @@ def apartado3(sesion):
 
 def ajustar(red, pesos, datos, cabeza, sesion):
     """3.2: entrena la red entera desde la cabeza ya entrenada y anota el resultado."""
+    optimizador = partial(adam_ciclo, TASA_AJUSTE)
     plan = Plan(
-        sesion.alcance.ajuste, LOTE_AJUSTE, adam_ciclo, 0.1, transformar=recortar_y_reflejar
+        sesion.alcance.ajuste, LOTE_AJUSTE, optimizador, SUAVIZADO, transformar=recortar_y_reflejar
     )
-    ejecucion = entrenar(
-        lambda: construir_ajuste(red, pesos, cabeza), datos.train, datos.val, plan, sesion.semilla
-    )
+    construir = partial(construir_ajuste, red, pesos, cabeza)
+    ejecucion = entrenar(construir, datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
     mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución")
@@ -1674,7 +1657,7 @@ def ajustar(red, pesos, datos, cabeza, sesion):
 # BONUS: una red para las 100 clases y sus superclases
 # =================================================================================================
 
-RECETA_BONUS = replace(RECETA_FINAL, filtros=(32, 64, 128, 256), dropout=0.1)
+RECETA_BONUS = replace(RECETA_FINAL, dropout=0.1)  # hay cuatro veces más imágenes
 
 
 def perdida_jerarquica(superclases, suavizado):
@@ -1697,7 +1680,7 @@ def perdida_jerarquica(superclases, suavizado):
 
 def restringir(prob):
     """Probabilidades de las 100 clases restringidas a las 25 del guion y renormalizadas."""
-    return normalizar(prob[:, :CLASES])
+    return normalizar(np.maximum(prob[:, :CLASES], keras.config.epsilon()))
 
 
 def bonus(sesion):
@@ -1708,18 +1691,8 @@ def bonus(sesion):
         "  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.\n"
         "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
     )
-    plan = plan_receta(
-        RECETA_BONUS,
-        sesion.alcance.bonus,
-        perdida=perdida_jerarquica(sesion.cifar.superclases, RECETA_BONUS.suavizado),
-    )
-    ejecucion = entrenar(
-        lambda: construir_red(RECETA_BONUS, datos.train, 100),
-        datos.train,
-        datos.val,
-        plan,
-        sesion.semilla,
-    )
+    perdida = perdida_jerarquica(sesion.cifar.superclases, RECETA_BONUS.suavizado)
+    ejecucion = entrenar_receta(RECETA_BONUS, datos, sesion.alcance.bonus, sesion.semilla, perdida)
     val, test = (predecir_con_espejo(ejecucion.modelo, c.x) for c in (datos.val, datos.test))
     sesion.anotar(fila("Bonus", "Jerárquica, 100 clases", ejecucion, datos, test, val))
     datos25 = sesion.datos25()
@@ -1814,13 +1787,9 @@ def leer_opciones(argumentos):
     grupo.add_argument("--figuras", type=Path, metavar="CARPETA", help="guarda ahí las figuras")
     leidas = opciones.parse_args(argumentos)
     leidas.apartados = [parte.strip().lower() for parte in leidas.apartados.split(",")]
-    desconocidos = [parte for parte in leidas.apartados if parte not in PARTES]
-    if desconocidos:
-        raise ErrorEntrada(
-            f"--apartados: «{desconocidos[0]}» no existe; elija entre {', '.join(PARTES)}"
-        )
-    if not 0 <= leidas.semilla < 2**32:
-        raise ErrorEntrada("--semilla: ha de ser un entero entre 0 y 4.294.967.295")
+    existen = set(leidas.apartados) <= set(PARTES)
+    exigir(existen, f"--apartados: elija entre {', '.join(PARTES)}, separados por comas")
+    exigir(0 <= leidas.semilla < 2**32, "--semilla: ha de ser un entero entre 0 y 4.294.967.295")
     return leidas
 
 
@@ -1862,7 +1831,8 @@ def main(argumentos=None):
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     if opciones.figuras:
-        opciones.figuras.mkdir(parents=True, exist_ok=True)
+        with al_leer(opciones.figuras, "elija una carpeta en la que se pueda escribir"):
+            opciones.figuras.mkdir(parents=True, exist_ok=True)
     PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras
     maquina = preparar_entorno(opciones.semilla)
     print(f"{__doc__.splitlines()[0]}\n{maquina}")

@@ -1,0 +1,256 @@
+"""Lo que comparten las pruebas: aislamiento de la red y de los datos reales, y datos diminutos."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# Antes de importar practica2: sin pantalla, sin tocar ~/.keras y sin los datos de quien prueba.
+IMAGENES_REALES = os.environ.pop("PRACTICA2_IMAGENES", None)
+os.environ["MPLBACKEND"] = "agg"
+CACHE_DE_IMPORTACION = tempfile.TemporaryDirectory()
+os.environ["KERAS_HOME"] = CACHE_DE_IMPORTACION.name
+
+RAIZ = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(RAIZ))
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import practica2 as p
+
+POR_CLASE, POR_CLASE_TEST = 20, 3  # del CIFAR-100 diminuto
+ESPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
+LISTAS_2011 = ("images", "train_test_split", "image_class_labels", "classes")
+
+
+@pytest.fixture(autouse=True)
+def aislado(monkeypatch, tmp_path):
+    """Sin red, con la caché de Keras vacía y una carpeta de imágenes vacía, que devuelve."""
+    imagenes = tmp_path / "imagenes"
+    imagenes.mkdir()
+    monkeypatch.setattr(p, "hay_conexion", lambda url: False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("PRACTICA2_IMAGENES", str(imagenes))
+    return imagenes
+
+
+@pytest.fixture
+def imagenes_reales(monkeypatch):
+    """Carpeta con los datos reales; salta la prueba si PRACTICA2_IMAGENES no la nombraba."""
+    if not (IMAGENES_REALES and Path(IMAGENES_REALES).is_dir()):
+        pytest.skip("necesita los datos reales: PRACTICA2_IMAGENES no nombra su carpeta")
+    monkeypatch.setenv("PRACTICA2_IMAGENES", IMAGENES_REALES)
+    return Path(IMAGENES_REALES)
+
+
+@pytest.fixture
+def mixed_float16():
+    """Precisión mixta, que luego se restaura."""
+    antes = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(antes)
+
+
+# --- Datos diminutos en memoria ------------------------------------------------------------------
+
+
+def huellas(imagenes):
+    """Los bytes de cada imagen, para compararlas como conjuntos."""
+    return [imagen.tobytes() for imagen in imagenes]
+
+
+def conjunto_al_azar(cuantas, clases=25, forma=(32, 32, 3), semilla=0):
+    """Conjunto de ruido en [0, 1] con las clases repartidas por igual."""
+    azar = np.random.default_rng(semilla)
+    y = keras.utils.to_categorical(np.arange(cuantas) % clases, clases)
+    return p.Conjunto(azar.random((cuantas, *forma), "float32"), y)
+
+
+# --- CIFAR-100 diminuto en disco -----------------------------------------------------------------
+
+
+def lote_cifar(por_clase, semilla):
+    """Un pickle de CIFAR-100: el primer píxel es la clase y el número de la imagen.
+
+    El segundo píxel solo tiene rojo: delata una imagen con los ejes o los canales cambiados.
+    """
+    azar = np.random.default_rng(semilla)
+    finas = np.repeat(np.arange(100), por_clase)
+    x = np.repeat(azar.integers(0, 256, (len(finas), 3, 1), np.uint8), 32 * 32, axis=2)
+    x[:, :, 0] = np.stack([finas, np.arange(len(finas)) % por_clase, 0 * finas], 1)
+    x[:, :, 1] = (255, 0, 0)
+    return {
+        b"data": x.reshape(len(x), -1),
+        b"fine_labels": finas.tolist(),
+        b"coarse_labels": (finas // 5).tolist(),
+    }
+
+
+def barajar(lote, semilla):
+    """El mismo lote en otro orden."""
+    orden = np.random.default_rng(semilla).permutation(len(lote[b"data"]))
+    return {clave: np.asarray(valor)[orden] for clave, valor in lote.items()} | {
+        clave: np.asarray(lote[clave])[orden].tolist() for clave in lote if clave != b"data"
+    }
+
+
+def escribir_cifar(carpeta, formato="", barajado=None):
+    """CIFAR-100 diminuto en carpeta: la de los pickles o, con formato «gz» o «xz», su tar."""
+    destino = carpeta / "cifar-100-python"
+    destino.mkdir(parents=True)
+    lotes = {"train": lote_cifar(POR_CLASE, 1), "test": lote_cifar(POR_CLASE_TEST, 2)}
+    if barajado is not None:
+        lotes = {nombre: barajar(lote, barajado) for nombre, lote in lotes.items()}
+    lotes["meta"] = {b"fine_label_names": [f"cosa {c}".encode() for c in range(100)]}
+    for nombre, lote in lotes.items():
+        (destino / nombre).write_bytes(pickle.dumps(lote, protocol=4))
+    if formato:
+        with tarfile.open(f"{destino}.tar.{formato}", f"w:{formato}") as tar:
+            tar.add(destino, destino.name)
+        for fichero in destino.iterdir():
+            fichero.unlink()
+        destino.rmdir()
+    return destino
+
+
+# --- Aves diminutas en disco ---------------------------------------------------------------------
+
+
+def lista_aves():
+    """[(ruta relativa, es de train)]: cuatro de train y dos de test por especie."""
+    return [(f"{e}/ave_{e[:3]}_{n}.jpg", n < 4) for e in ESPECIES for n in range(6)]
+
+
+def escribir_fotos(raiz):
+    """Una foto JPEG de ruido, apaisada o vertical, por ruta; la primera es gris."""
+    azar = np.random.default_rng(3)
+    for numero, (ruta, _) in enumerate(lista_aves()):
+        alto, ancho = (30, 42) if numero % 2 else (42, 30)
+        pixeles = azar.integers(0, 256, (alto, ancho, 3), np.uint8)
+        (raiz / ruta).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixeles).convert("RGB" if numero else "L").save(raiz / ruta)
+
+
+def escribir_rutas(fichero, train):
+    """La lista de rutas de train o de test, en un orden que no es el alfabético."""
+    fichero.parent.mkdir(parents=True, exist_ok=True)
+    fichero.write_text("".join(f"{ruta}\n" for ruta, de_train in lista_aves()[::-1]
+                               if de_train == train))  # fmt: skip
+
+
+def escribir_aves(carpeta, formato):
+    """Aves diminutas en el formato «curso», «2010» o «2011». Devuelve la carpeta de las fotos."""
+    if formato == "2011":
+        raiz = carpeta / "CUB_200_2011"
+        escribir_fotos(raiz / "images")
+        columnas = {nombre: [] for nombre in LISTAS_2011}
+        for numero, (ruta, de_train) in enumerate(lista_aves(), 1):
+            clase = ESPECIES.index(ruta.split("/")[0]) + 1
+            for nombre, valor in zip(LISTAS_2011, (ruta, int(de_train), clase)):
+                columnas[nombre].append(f"{numero} {valor}\n")
+        columnas["classes"] = [f"{n} {especie}\n" for n, especie in enumerate(ESPECIES, 1)]
+        for nombre, lineas in columnas.items():
+            (raiz / f"{nombre}.txt").write_text("".join(lineas))
+        return raiz / "images"
+    raiz, listas = (
+        (carpeta, carpeta)
+        if formato == "curso"
+        else (carpeta / "CUB_200/images", carpeta / "CUB_200/lists")
+    )
+    escribir_fotos(raiz)
+    for nombre in ("train", "test"):
+        escribir_rutas(listas / f"{nombre}.txt", nombre == "train")
+    return raiz
+
+
+# --- El script entero, en otro proceso -----------------------------------------------------------
+
+
+@dataclass
+class Pasada:
+    """Lo que deja una ejecución del script por medio de arranque.py."""
+
+    codigo: int
+    salida: str
+    errores: str
+    filas: list  # los Resultado que devuelve main, como diccionarios
+    escrituras: list  # rutas que Python abrió para escribir, sin las cachés
+    nuevos: set  # ficheros que aparecieron o cambiaron en el proyecto, el hogar y la carpeta
+
+
+def instantanea(carpeta):
+    """{ruta: tamaño y fecha} de todo lo que hay bajo una carpeta."""
+    return {
+        str(f.relative_to(carpeta)): (f.stat().st_size, f.stat().st_mtime_ns)
+        for f in carpeta.rglob("*")
+        if f.is_file()
+    }
+
+
+class Escenario:
+    """Una copia del script en una carpeta propia, con otra de trabajo y las cachés aparte."""
+
+    def __init__(self, carpeta):
+        self.carpeta = carpeta
+        self.mundo = carpeta / "mundo"  # lo que el script no debe cambiar
+        self.proyecto = self.mundo / "proyecto"
+        self.trabajo = self.mundo / "trabajo"
+        for nueva in (self.proyecto / "imagenes", self.trabajo, self.mundo / "hogar"):
+            nueva.mkdir(parents=True)
+        (self.proyecto / "practica2.py").write_bytes((RAIZ / "practica2.py").read_bytes())
+        self.informe = carpeta / "salida" / "informe.json"
+        for nueva in ("salida", "keras", "matplotlib"):
+            (carpeta / nueva).mkdir()
+
+    def entorno(self):
+        """Variables del proceso: sin pantalla y sin nada que lleve a los datos de quien prueba."""
+        sobran = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "PRACTICA2_IMAGENES", "PYTHONPATH")
+        return {clave: valor for clave, valor in os.environ.items() if clave not in sobran} | {
+            "HOME": str(self.mundo / "hogar"),
+            "KERAS_HOME": str(self.carpeta / "keras"),
+            "MPLCONFIGDIR": str(self.carpeta / "matplotlib"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONIOENCODING": "utf-8",
+        }
+
+    def orden(self, *argumentos, epocas=1):
+        """Orden que ejecuta la copia del script con los argumentos dados."""
+        arranque = Path(__file__).with_name("arranque.py")
+        partes = (sys.executable, arranque, self.proyecto, self.informe, epocas, *argumentos)
+        return [str(parte) for parte in partes]
+
+    def ejecutar(self, *argumentos, delante=()):
+        """Ejecuta el script con la entrada estándar cerrada, desde otra carpeta, y lo espera."""
+        antes = instantanea(self.mundo)
+        proceso = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *delante, *self.orden(*argumentos)],
+            cwd=self.trabajo,
+            env=self.entorno(),
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        return self.leer(proceso.returncode, proceso.stdout, proceso.stderr, antes)
+
+    def leer(self, codigo, salida, errores, antes):
+        """La Pasada de un proceso terminado."""
+        assert self.informe.exists(), errores
+        informe = json.loads(self.informe.read_text())
+        despues = instantanea(self.mundo)
+        nuevos = {ruta for ruta in despues if despues[ruta] != antes.get(ruta)}
+        return Pasada(codigo, salida, errores, informe["filas"], informe["escrituras"], nuevos)
+
+
+@pytest.fixture(scope="session")
+def pasada(tmp_path_factory):
+    """El script entero, todas las partes, sin opciones; la comparten las pruebas que lo miran."""
+    return Escenario(tmp_path_factory.mktemp("pasada")).ejecutar()

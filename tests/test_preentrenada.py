@@ -1,0 +1,265 @@
+"""Apartado 3: la red preentrenada, sus pesos, las cabezas y el ajuste fino."""
+
+import hashlib
+from dataclasses import replace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import conjunto_al_azar
+from keras import layers
+
+import practica2 as p
+
+ALEATORIOS = p.Pesos(None, "pesos ALEATORIOS")
+LADO = 64
+
+
+def red_diminuta(include_top, weights, input_tensor, canales=8):
+    """Hace de ResNet50 donde no importa cuál sea: dos convoluciones con batch normalization."""
+    x = input_tensor
+    for numero in (1, 2):
+        x = layers.Conv2D(canales, 3, strides=4, name=f"conv{numero}")(x)
+        x = layers.Activation("relu")(layers.BatchNormalization(name=f"bn{numero}")(x))
+    if include_top:
+        x = layers.Dense(10, name="predictions")(layers.GlobalAveragePooling2D()(x))
+    red = keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+    if weights:
+        red.load_weights(weights)
+    return red
+
+
+DIMINUTA = replace(p.RESNET50, nombre="Diminuta", constructor=red_diminuta, fichero="diminuta.h5")
+
+
+def guardar_h5(red, fichero):
+    """Pesos de una red en el formato de los ficheros de keras.applications: un grupo por capa."""
+    with h5py.File(fichero, "w") as h5:
+        h5.attrs["layer_names"] = [capa.name.encode() for capa in red.layers]
+        for capa in red.layers:
+            grupo = h5.create_group(capa.name)
+            nombres = [f"{capa.name}_{i}:0".encode() for i in range(len(capa.weights))]
+            grupo.attrs["weight_names"] = nombres
+            for nombre, peso in zip(nombres, capa.get_weights()):
+                grupo[nombre.decode()] = peso
+
+
+def desordenar(red):
+    """Da a cada peso de la red un valor al azar, positivo, también a los de batch normalization."""
+    azar = np.random.default_rng(0)
+    red.set_weights([azar.uniform(0.01, 0.05, w.shape) for w in red.get_weights()])
+    return red
+
+
+def pesos_de_bn(red):
+    """Los cuatro pesos (gamma, beta, media y varianza) de cada batch normalization de una red."""
+    return [c.get_weights() for c in red.layers if isinstance(c, layers.BatchNormalization)]
+
+
+@pytest.fixture(scope="session")
+def resnet50():
+    """ResNet50 con pesos aleatorios, para imágenes de LADO px."""
+    keras.utils.set_random_seed(0)
+    return p.construir_base(p.RESNET50, ALEATORIOS, LADO)
+
+
+@pytest.fixture
+def aves():
+    """Un problema de aves diminuto: 12, 6 y 6 imágenes uint8 de seis clases."""
+    partes = []
+    for semilla, cuantas in enumerate((12, 6, 6)):
+        ruido = conjunto_al_azar(cuantas, 6, (LADO, LADO, 3), semilla)
+        partes.append(p.Conjunto((255 * ruido.x).astype(np.uint8), ruido.y))
+    return p.Datos(*partes, tuple("abcdef"), "aves de ruido")
+
+
+# --- La base -------------------------------------------------------------------------------------
+
+
+def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves):
+    de_keras = keras.applications.ResNet50(
+        include_top=False, weights=None, pooling="avg", input_shape=(LADO, LADO, 3)
+    )
+    de_keras.set_weights(resnet50.get_weights())
+    mapas, vectores = p.extraer(resnet50, aves)
+    for parte in ("train", "val", "test"):
+        rgb = getattr(aves, parte).x
+        bgr_centrado = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
+        esperados = de_keras.predict(bgr_centrado, verbose=0)
+        obtenidos = getattr(vectores, parte)
+        assert obtenidos.x.dtype == np.float32 and obtenidos.x.shape == (len(rgb), 2048)
+        assert np.allclose(obtenidos.x, esperados, rtol=2e-3, atol=2e-3 * esperados.max())
+        assert np.array_equal(obtenidos.y, getattr(aves, parte).y)
+        assert getattr(mapas, parte).x.dtype == np.float16
+        assert getattr(mapas, parte).x.shape == (len(rgb), 2, 2, 2048)
+
+
+def test_resnet50_congela_todas_sus_batch_normalization_y_nada_mas(resnet50):
+    for capa in resnet50.layers:
+        assert capa.trainable != isinstance(capa, layers.BatchNormalization), capa.name
+
+
+# --- Los pesos -----------------------------------------------------------------------------------
+
+
+def test_el_fichero_de_resnet50_se_carga_exactamente(resnet50, tmp_path):
+    guardar_h5(resnet50, tmp_path / "resnet50.h5")
+    cargada = p.construir_base(p.RESNET50, p.Pesos(tmp_path / "resnet50.h5", ""), LADO)
+    for peso, esperado in zip(cargada.get_weights(), resnet50.get_weights()):
+        assert np.array_equal(peso, esperado)
+
+
+def test_los_pesos_se_buscan_y_se_llaman_segun_su_md5(aislado):
+    assert p.buscar_pesos(DIMINUTA) == ALEATORIOS
+    fichero = aislado / DIMINUTA.fichero
+    fichero.write_bytes(b"pesos")
+    assert p.buscar_pesos(DIMINUTA) == p.Pesos(fichero, "otros pesos")
+    de_imagenet = replace(DIMINUTA, md5_imagenet=hashlib.md5(b"pesos").hexdigest())
+    assert p.buscar_pesos(de_imagenet) == p.Pesos(fichero, "pesos de ImageNet")
+
+
+def cortar(fichero):
+    contenido = fichero.read_bytes()
+    fichero.write_bytes(contenido[: len(contenido) // 2])
+
+
+def con_otros_canales(fichero):
+    guardar_h5(red_diminuta(False, None, keras.Input((LADO, LADO, 3)), canales=6), fichero)
+
+
+def con_cabeza(fichero):
+    guardar_h5(red_diminuta(True, None, keras.Input((LADO, LADO, 3))), fichero)
+
+
+def con_un_texto(fichero):
+    fichero.write_text("<html>404</html>")
+
+
+@pytest.mark.parametrize("estropear", [cortar, con_otros_canales, con_cabeza, con_un_texto])
+def test_un_fichero_de_pesos_incorrecto_se_rechaza_nombrandolo(estropear, aislado):
+    fichero = aislado / DIMINUTA.fichero
+    guardar_h5(red_diminuta(False, None, keras.Input((LADO, LADO, 3))), fichero)
+    estropear(fichero)
+    with pytest.raises(p.ErrorEntrada) as rechazo:
+        p.construir_base(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+    assert str(fichero) in str(rechazo.value) and "\n" not in str(rechazo.value)
+
+
+def test_una_carpeta_con_el_nombre_de_los_pesos_se_rechaza(aislado):
+    (aislado / DIMINUTA.fichero).mkdir()
+    with pytest.raises(p.ErrorEntrada, match=DIMINUTA.fichero):
+        p.construir_base(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+
+
+# --- Las cabezas ---------------------------------------------------------------------------------
+
+
+def test_la_escala_de_las_cabezas_sale_solo_de_train():
+    train, otros = (1 + conjunto_al_azar(20, 2, (16,), semilla).x for semilla in (0, 1))
+    aplicar = keras.Sequential(p.capas_escala(train))
+    escalados, unitarios = aplicar(train), train / np.linalg.norm(train, axis=1, keepdims=True)
+    assert np.allclose(np.mean(escalados, axis=0), 0, atol=1e-3)
+    assert np.mean(np.square(escalados)) == pytest.approx(1, rel=1e-3)
+    esperados = otros / np.linalg.norm(otros, axis=1, keepdims=True) - unitarios.mean(0)
+    assert np.allclose(aplicar(otros) * (unitarios - unitarios.mean(0)).std(), esperados, atol=1e-4)
+
+
+def test_la_escala_no_desborda_en_mixed_float16(mixed_float16):
+    vectores = 20 * conjunto_al_azar(20, 2, (2048,)).x  # norma de unos 500: su cuadrado no cabe
+    escalados = keras.Sequential(p.capas_escala(vectores))(vectores)
+    assert np.std(escalados) == pytest.approx(1, rel=0.05)
+
+
+def problema_facil(forma):
+    """Datos de seis clases con ruido, cada una con un canal que destaca."""
+
+    def parte(semilla):
+        ruido = conjunto_al_azar(42, 6, forma, semilla)
+        destaca = 3 * np.eye(6, forma[-1])[ruido.y.argmax(1)]
+        x = ruido.x + destaca.reshape(len(ruido.x), *[1] * (len(forma) - 1), forma[-1])
+        return p.Conjunto(x.astype("float16"), ruido.y)
+
+    return p.Datos(parte(0), parte(1), parte(2), tuple("abcdef"), "fácil")
+
+
+@pytest.mark.parametrize(
+    "construir, forma",
+    [(p.cabeza_salida, (16,)), (p.cabeza_fc, (16,)), (p.cabeza_convolucional, (3, 3, 16))],
+)
+def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma, monkeypatch):
+    monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos
+    sesion = p.Sesion(7, p.RAPIDO)
+    datos = problema_facil(forma)
+    modelo = p.probar_cabeza("3.1", "Red, cabeza", construir, datos, 15, sesion)
+    (r,) = sesion.filas
+    assert r.val > 0.8 and r.top5 >= r.test > 0.8
+    assert (r.epocas, r.parametros) == (15, modelo.count_params())
+
+
+def test_los_clasificadores_clasicos_separan_lo_separable_y_anotan_sus_filas():
+    sesion = p.Sesion(7, p.RAPIDO)
+    p.probar_clasicos(p.RESNET50, problema_facil((16,)), sesion)
+    for r, nombre in zip(sesion.filas, ("SVM lineal", "random forest"), strict=True):
+        assert r.experimento == f"ResNet50, {nombre}"
+        assert (r.val, r.test, r.parametros, r.perdida_test) == (1, 1, None, None)
+
+
+# --- El ajuste fino ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ajuste(aislado, aves, monkeypatch):
+    """(pesos de la base, cabeza ya entrenada) de un ajuste fino diminuto."""
+    fichero = aislado / DIMINUTA.fichero
+    guardar_h5(desordenar(red_diminuta(False, None, keras.Input((LADO, LADO, 3)))), fichero)
+    pesos = p.buscar_pesos(DIMINUTA)
+    monkeypatch.setattr(p, "RECORTE_AJUSTE", LADO - 16)
+    _, vectores = p.extraer(p.construir_base(DIMINUTA, pesos, LADO), aves)
+    cabeza = p.probar_cabeza(
+        "3.1.A", "Diminuta, nueva FC y salida", p.cabeza_fc, vectores, 2, p.Sesion(7, p.RAPIDO)
+    )
+    return pesos, cabeza, vectores
+
+
+def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(ajuste, aves):
+    pesos, cabeza, vectores = ajuste
+    entera = p.construir_ajuste(DIMINUTA, pesos, cabeza)
+    de_la_cabeza = p.predecir(cabeza, vectores.test.x)
+    assert np.allclose(p.predecir(entera, aves.test.x), de_la_cabeza, atol=1e-3)
+
+
+def test_el_ajuste_fino_no_mueve_batch_normalization_ni_la_cabeza_original(ajuste, aves):
+    pesos, cabeza, _ = ajuste
+    antes, de_la_cabeza = p.construir_base(DIMINUTA, pesos, LADO), cabeza.get_weights()
+    plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
+    despues = p.entrenar(lambda: p.construir_ajuste(DIMINUTA, pesos, cabeza), aves, plan, 7).modelo
+    for capa, capa_antes in zip(pesos_de_bn(despues), pesos_de_bn(antes), strict=True):
+        assert all(map(np.array_equal, capa, capa_antes))
+    for nombre in ("conv1", "conv2"):
+        una, otra = (red.get_layer(nombre).get_weights()[0] for red in (antes, despues))
+        assert not np.array_equal(una, otra)
+    assert all(map(np.array_equal, cabeza.get_weights(), de_la_cabeza))
+
+
+def test_un_ajuste_fino_en_mixed_float16_da_probabilidades_en_float32(mixed_float16, ajuste, aves):
+    pesos, cabeza, _ = ajuste
+    plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
+    ejecucion = p.entrenar(lambda: p.construir_ajuste(DIMINUTA, pesos, cabeza), aves, plan, 7)
+    assert ejecucion.modelo.get_layer("conv1").compute_dtype == "float16"
+    assert ejecucion.prob_val.dtype == np.float32
+    assert np.allclose(ejecucion.prob_val.sum(1), 1, atol=1e-5)
+
+
+def test_los_recortes_del_ajuste_son_trozos_de_la_imagen_a_veces_reflejados():
+    filas, columnas = np.mgrid[: p.LADO_AVES, : p.LADO_AVES]
+    imagen = np.stack([filas, columnas, 0 * filas], 2).astype(np.uint8)
+    recortes = p.recortar_y_reflejar(np.stack([imagen] * 20), np.random.default_rng(0))
+    assert recortes.shape == (20, p.RECORTE_AJUSTE, p.RECORTE_AJUSTE, 3)
+    pasos, esquinas = set(), set()
+    for recorte in recortes:
+        assert (np.diff(recorte[:, :, 0], axis=0) == 1).all()
+        (paso,) = set(np.diff(recorte[:, :, 1], axis=1).ravel())
+        pasos.add(paso)
+        esquinas.add((recorte[:, :, 0].min(), recorte[:, :, 1].min()))
+    assert pasos == {1, -1} and len(esquinas) > 10
