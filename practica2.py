@@ -77,7 +77,8 @@ ESPERA_DESCARGA = 30.0  # s sin recibir un byte; get_file no tiene límite propi
 CLASES = 25  # de las 100 de CIFAR-100: las etiquetas finas 0 a 24
 FRACCION_VALIDACION = 0.1  # «del conjunto de entrenamiento se usará un 10 % para validación»
 LADO_AVES = 224  # px; el lado con el que se entrenó ResNet50 en ImageNet
-MINIMO_POR_CLASE = 2  # imágenes de train: una para entrenar y otra para validar
+MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la validación cruzada
+MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
 CLASES_AVES_RAPIDO = 10  # especies de --rapido y de los datos sintéticos
 SEMILLA = 7  # una para Python, NumPy y Keras
 
@@ -85,11 +86,11 @@ SEMILLA = 7  # una para Python, NumPy y Keras
 LOTE_BASENET = 32  # imágenes; red tan pequeña que un lote mayor solo da menos pasos por época
 
 # --- Apartado 2 ----------------------------------------------------------------------------------
-LOTE = 128  # imágenes; llena los núcleos y deja 88 pasos por época
+LOTE = 128  # imágenes; 88 pasos por época
 TASA_ADAM = 1e-3  # la de Kingma y Ba (2015)
 TASA_SGD = 0.1  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa (Smith y Topin, 2019)
-L2 = 2.5e-4  # coeficiente sobre la suma de cuadrados: el decaimiento de 5e-4 de He et al.
+L2 = 2.5e-4  # por la suma de cuadrados: un weight decay de 5e-4 (Zagoruyko y Komodakis, 2016)
 SUAVIZADO = 0.1  # label smoothing; también en las cabezas y el ajuste fino del Apartado 3
 DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
 BORRADO = (0.03, 0.125)  # fracción del área que tapa el borrado; alrededor de 8 x 8 px
@@ -97,17 +98,17 @@ PACIENCIA = 3  # épocas sin mejorar que aguanta el peldaño de early stopping
 SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 # --- Apartado 3 ----------------------------------------------------------------------------------
-LOTE_EXTRACCION = 32  # imágenes; más no va más deprisa y ocupa más memoria
+LOTE_EXTRACCION = 32  # imágenes; acota la memoria de cada pasada
 LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
-LOTE_AJUSTE = 16  # imágenes; el gradiente de ResNet50 ocupa unos 0,1 GB por imagen
+LOTE_AJUSTE = 16  # imágenes; la memoria del gradiente crece en proporción
 RECORTE_AJUSTE = 192  # px; recorta sin cambiar la escala: aumenta los datos y abarata la época
 TASA_CABEZA = 2e-3  # pico del ciclo de Adam; las cabezas son pequeñas y llegan antes
-TASA_AJUSTE = 2e-5  # Adam; con 5e-5 la validación pierde 7 puntos en los primeros 50 pasos
+TASA_AJUSTE = 2e-5  # pico del ciclo de Adam; pequeña, para no deshacer los pesos preentrenados
 NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
-DROPOUT_CABEZA = 0.5  # 27 imágenes por clase y un millón de pesos: sin él memoriza
+DROPOUT_CABEZA = 0.5  # hay 27 imágenes por clase para cientos de miles de pesos
 C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
-ARBOLES = 200  # del random forest; con más cambia menos que lo que cambia la semilla
+ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
 # --- Bonus ---------------------------------------------------------------------------------------
 PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
@@ -115,6 +116,7 @@ PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las
 # --- Presentación --------------------------------------------------------------------------------
 ANCHO = 110  # columnas de la tabla
 FORMATO_FIGURAS = "png"  # de --figuras; la memoria las pide en svg
+CURA_FIGURAS = "elija una carpeta en la que se pueda escribir"
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 AVISOS_PREDICCION = 4  # líneas de progreso de una predicción larga fuera de un terminal
 
@@ -133,18 +135,9 @@ class Alcance:
     imagenes_por_clase: int | None = None
 
 
-COMPLETO = Alcance(
-    basenet=30, escalera=5, mejorada=24, cabezas=40, convolucional=12, ajuste=3, bonus=5
-)
+COMPLETO = Alcance(basenet=30, escalera=5, mejorada=24, cabezas=40, convolucional=12, ajuste=3, bonus=5)
 RAPIDO = Alcance(
-    basenet=3,
-    escalera=1,
-    mejorada=2,
-    cabezas=3,
-    convolucional=2,
-    ajuste=1,
-    bonus=1,
-    imagenes_por_clase=20,
+    basenet=3, escalera=1, mejorada=2, cabezas=3, convolucional=2, ajuste=1, bonus=1, imagenes_por_clase=20
 )
 
 
@@ -179,7 +172,6 @@ class Presentacion:
     esperar_tecla: bool = False  # --pausas
     carpeta: Path | None = None  # --figuras
     pendientes: list = field(default_factory=list)  # (título, figura) hasta la próxima pausa
-    guardadas: int = 0
 
 
 PRESENTACION = Presentacion()
@@ -239,47 +231,39 @@ def imprimir_tabla(cabecera, filas):
             print("-" * (sum(anchos) + 2 * (len(anchos) - 1)))
 
 
+COLUMNAS = (  # título, campo de Resultado y cómo se escribe
+    ("Apartado", "apartado", str),
+    ("Experimento", "experimento", str),
+    ("Parámetros", "parametros", partial(decimal, cifras=0)),
+    ("Épocas", "epocas", partial(decimal, cifras=0)),
+    ("Tiempo", "segundos", duracion),
+    ("Val.", "val", porcentaje),
+    ("Test", "test", porcentaje),
+    ("Top-5", "top5", porcentaje),
+    ("Pérdida", "perdida_test", partial(decimal, cifras=3)),
+)
+
+
 def imprimir_resultados(resultados):
     """Las filas de Resultado como tabla."""
-    cabecera = (
-        "Apartado", "Experimento", "Parámetros", "Épocas", "Tiempo",
-        "Val.", "Test", "Top-5", "Pérdida",
-    )  # fmt: skip
-    imprimir_tabla(
-        cabecera,
-        [
-            (
-                r.apartado,
-                r.experimento,
-                decimal(r.parametros, 0),
-                decimal(r.epocas, 0),
-                duracion(r.segundos),
-                porcentaje(r.val),
-                porcentaje(r.test),
-                porcentaje(r.top5),
-                decimal(r.perdida_test, 3),
-            )
-            for r in resultados
-        ],
-    )
+    filas = [[como(getattr(r, campo)) for _, campo, como in COLUMNAS] for r in resultados]
+    imprimir_tabla([cabecera for cabecera, _, _ in COLUMNAS], filas)
 
 
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
     """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
-    figura, ejes = plt.subplots(
-        filas, columnas, figsize=tamano, layout="constrained", squeeze=False
-    )
+    figura, ejes = plt.subplots(filas, columnas, figsize=tamano, layout="constrained", squeeze=False)
     figura.suptitle(nombre)
     PRESENTACION.pendientes.append((nombre, figura))
     return list(ejes.flat)
 
 
 def guardar_figura(nombre, figura):
-    """Guarda la figura como PNG numerado en la carpeta de --figuras."""
-    PRESENTACION.guardadas += 1
+    """Guarda la figura en la carpeta de --figuras, con su nombre."""
     limpio = "".join(c if c.isalnum() else "_" for c in nombre.lower())
-    fichero = PRESENTACION.carpeta / f"{PRESENTACION.guardadas:02}_{limpio}.{FORMATO_FIGURAS}"
-    figura.savefig(fichero, dpi=110)
+    fichero = PRESENTACION.carpeta / f"{limpio}.{FORMATO_FIGURAS}"
+    with al_leer(fichero, CURA_FIGURAS):
+        figura.savefig(fichero, dpi=110)
 
 
 def pausa(texto):
@@ -334,8 +318,7 @@ def mostrar_predicciones(nombre, datos, probabilidades, cuantas=18):
     real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
     elegidas = np.linspace(0, len(real) - 1, cuantas).astype(int)
     rotulos = [
-        datos.clases[predicha[i]]
-        + ("" if predicha[i] == real[i] else f"\n(es {datos.clases[real[i]]})")
+        datos.clases[predicha[i]] + ("" if predicha[i] == real[i] else f"\n(es {datos.clases[real[i]]})")
         for i in elegidas
     ]
     aciertos = (predicha == real)[elegidas]
@@ -538,11 +521,7 @@ class LectorSeguro(pickle.Unpickler):
     """Lee los pickles de CIFAR-100 sin ejecutar nada: solo admite matrices de NumPy."""
 
     def find_class(self, module, name):
-        admitidos = {
-            "_reconstruct": np.zeros(0).__reduce__()[0],
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-        }
+        admitidos = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
         if module.split(".")[0] != "numpy" or name not in admitidos:
             raise pickle.UnpicklingError(f"contiene {module}.{name}, que no es un dato")
         return admitidos[name]
@@ -562,9 +541,7 @@ def leer_pickle(contenido, nombre):
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
     with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, (KeyError, ValueError, TypeError)):
-        x, finas, gruesas = (
-            np.asarray(lote[clave]) for clave in (b"data", b"fine_labels", b"coarse_labels")
-        )
+        x, finas, gruesas = (np.asarray(lote[clave]) for clave in (b"data", b"fine_labels", b"coarse_labels"))
     exigir(
         x.dtype == np.uint8 and x.shape == (len(x), 3 * 32 * 32) and len(x),
         f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}",
@@ -583,23 +560,12 @@ def leer_lote_cifar(lote, nombre):
 
 def pickles_cifar(origen):
     """Bytes de los ficheros train, test y meta, de una carpeta o de un tar sin extraer."""
-    ilegible = (
-        OSError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        tarfile.TarError,
-        lzma.LZMAError,
-        zlib.error,
-    )
+    ilegible = (OSError, EOFError, KeyError, AttributeError, tarfile.TarError, lzma.LZMAError, zlib.error)
     with al_leer(origen, CURA_CIFAR, ilegible):
         if origen.is_dir():
             return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
         with tarfile.open(origen) as tar:
-            return {
-                nombre: tar.extractfile(f"cifar-100-python/{nombre}").read()
-                for nombre in PICKLES_CIFAR
-            }
+            return {nombre: tar.extractfile(f"cifar-100-python/{nombre}").read() for nombre in PICKLES_CIFAR}
 
 
 def orden_canonico(x, y):
@@ -625,7 +591,8 @@ def leer_cifar(imagenes_por_clase=None):
     }
     x, finas, gruesas = leer_lote_cifar(pickles["train"], f"{origen}, train")
     x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
-    nombres_clases = [n.decode() for n in pickles["meta"].get(b"fine_label_names", [])]
+    with al_leer(f"{origen}, meta", CURA_CIFAR, (AttributeError, TypeError, ValueError)):
+        nombres_clases = [n.decode() for n in pickles["meta"].get(b"fine_label_names", [])]
     completo = len(nombres_clases) == len(np.unique(finas)) == len(np.unique(finas_test)) == 100
     exigir(completo, f"{origen}: no tiene imágenes y nombre de las 100 clases; {CURA_CIFAR}")
     superclases = np.zeros(100, int)
@@ -757,8 +724,7 @@ def listas_2011(raiz):
     for i, ruta in rutas.items():
         exigir(
             particion[i] in ("0", "1") and clases.get(etiquetas[i]) == ruta.split("/")[0],
-            f"{raiz}: las listas no dicen si {ruta} es de train (0 o 1) o no es esa su clase;"
-            f" {CURA_LISTA}",
+            f"{raiz}: las listas no dicen si {ruta} es de train (0 o 1) o no es esa su clase; {CURA_LISTA}",
         )
     train, test = ([r for i, r in rutas.items() if particion[i] == cual] for cual in "10")
     return ListasAves(raiz / "images", train, test, "CUB-200-2011")
@@ -789,6 +755,8 @@ def comprobar_listas(listas):
         exigir(dentro, f"{ruta}: no es «clase/imagen» dentro de {raiz}; {CURA_LISTA}")
         exigir((raiz / ruta).is_file(), f"{raiz / ruta}: está en la lista y no existe; cópiela")
     exigir(listas.train and listas.test, f"{raiz}: train o test no tiene imágenes; {CURA_LISTA}")
+    repetidas = sorted(set(listas.train) & set(listas.test))[:1]
+    exigir(not repetidas, f"{raiz}: {repetidas} está en train y en test; {CURA_LISTA}")
     clases, cuentas = np.unique([ruta.split("/")[0] for ruta in listas.train], return_counts=True)
     exigir(
         cuentas.min() >= MINIMO_POR_CLASE,
@@ -797,6 +765,7 @@ def comprobar_listas(listas):
     )
     sin_train = sorted({ruta.split("/")[0] for ruta in listas.test} - set(clases))[:1]
     exigir(not sin_train, f"{raiz}: la clase {sin_train} no tiene imágenes de train; {CURA_LISTA}")
+    exigir(len(clases) >= MINIMO_ESPECIES, f"{raiz}: hacen falta {MINIMO_ESPECIES} especies")
 
 
 def leer_imagen(fichero):
@@ -804,10 +773,7 @@ def leer_imagen(fichero):
     ilegible = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
     with al_leer(fichero, "vuelva a copiar la imagen", ilegible):
         imagen = keras.utils.load_img(
-            fichero,
-            target_size=(LADO_AVES, LADO_AVES),
-            interpolation="bilinear",
-            keep_aspect_ratio=True,
+            fichero, target_size=(LADO_AVES, LADO_AVES), interpolation="bilinear", keep_aspect_ratio=True
         )
     return np.asarray(imagen, np.uint8)
 
@@ -822,26 +788,20 @@ def leerImagenes(vec_imagenes, path):
     return np.stack(imagenes), np.array([ruta.split("/")[0] for ruta in vec_imagenes])
 
 
-def cargarDatos(path):
+def cargarDatos(path, listas=None):
     """Aves de la carpeta path, en cualquiera de los tres formatos, como la función del guion.
 
-    Devuelve (train, train_clases, test, test_clases, nombres): imágenes uint8
-    (n, 224, 224, 3), clases en one-hot (n, clases) y el nombre de cada clase. El número de clases
-    sale de los datos. ErrorEntrada si en path no hay aves.
+    Devuelve (train, train_clases, test, test_clases, nombres), en orden canónico (por clase y nombre
+    del fichero): imágenes uint8 (n, 224, 224, 3), clases en one-hot (n, clases) y el nombre de cada
+    clase, que salen de los datos. ErrorEntrada si en path no hay aves.
     """
-    listas = listar_aves(path)
+    listas = listas or listar_aves(path)
     exigir(listas, f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
-    return leer_listas(listas)
-
-
-def leer_listas(listas):
-    """Las imágenes de unas listas, en orden canónico (por clase y nombre), y sus clases."""
     train, nombres_train = leerImagenes(sorted(listas.train), listas.raiz)
     test, nombres_test = leerImagenes(sorted(listas.test), listas.raiz)
     nombres, clases = np.unique(nombres_train, return_inverse=True)
-    codificar = keras.utils.to_categorical
-    y_test = np.searchsorted(nombres, nombres_test)
-    y_train, y_test = codificar(clases, len(nombres)), codificar(y_test, len(nombres))
+    y_train = keras.utils.to_categorical(clases, len(nombres))
+    y_test = keras.utils.to_categorical(np.searchsorted(nombres, nombres_test), len(nombres))
     return train, y_train, test, y_test, [n.split(".")[-1].replace("_", " ") for n in nombres]
 
 
@@ -868,14 +828,13 @@ def datos_aves(imagenes_por_clase, semilla):
         if archivo is None:
             return aves_sinteticas(imagenes_por_clase, semilla)
         listas = listar_aves(extraer_aves(archivo))
-    clases = len({ruta.split("/")[0] for ruta in listas.train})
-    procedencia = f"{listas.procedencia} real, {clases} especies"
     if imagenes_por_clase:
         listas = recortar_listas(listas)
-        procedencia = f"{listas.procedencia} real, subconjunto de {CLASES_AVES_RAPIDO} especies"
     print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…", flush=True)
-    train, y_train, test, y_test, nombres = leer_listas(listas)
-    return partir(train, y_train, test, y_test, nombres, procedencia, semilla)
+    *aves, nombres = cargarDatos(listas.raiz, listas)
+    subconjunto = "un subconjunto de " if imagenes_por_clase else ""
+    procedencia = f"{listas.procedencia} real, {subconjunto}{len(nombres)} especies"
+    return partir(*aves, nombres, procedencia, semilla)
 
 
 def recortar_listas(listas):
@@ -946,7 +905,8 @@ def buscar_pesos(red):
         fichero = descargar(red.url, red.md5_imagenet, "models")
     if fichero is None:
         return Pesos(None, "pesos ALEATORIOS")
-    md5 = hashlib.md5(fichero.read_bytes()).hexdigest()
+    with al_leer(fichero, "ponga ahí el fichero de pesos o quítelo"):
+        md5 = hashlib.md5(fichero.read_bytes()).hexdigest()
     return Pesos(fichero, "pesos de ImageNet" if md5 == red.md5_imagenet else "otros pesos")
 
 
@@ -1062,17 +1022,11 @@ def entrenar(construir, datos, plan, semilla):
         metrics=["accuracy"],
     )
     mejor_epoca = keras.callbacks.EarlyStopping(
-        "val_accuracy",
-        mode="max",
-        patience=plan.paciencia or plan.epocas,
-        restore_best_weights=True,
+        "val_accuracy", mode="max", patience=plan.paciencia or plan.epocas, restore_best_weights=True
     )
     verbose, avisos = progreso()
     opciones = dict(
-        epochs=plan.epocas,
-        validation_data=(val.x, val.y),
-        verbose=verbose,
-        callbacks=[mejor_epoca, *avisos],
+        epochs=plan.epocas, validation_data=(val.x, val.y), verbose=verbose, callbacks=[mejor_epoca, *avisos]
     )
     inicio = time.perf_counter()
     if plan.transformar:
@@ -1248,7 +1202,9 @@ def aumentar(x, receta):
             DESPLAZAMIENTO, DESPLAZAMIENTO, fill_mode="reflect", interpolation="nearest"
         )(x)
     if receta.borrado:  # tapa un rectángulo con la media (DeVries y Taylor, 2017)
-        x = layers.RandomErasing(scale=BORRADO, fill_value=0.0, value_range=(-3, 3))(x)
+        # En float32, porque en float16 esta capa de Keras falla.
+        opciones = dict(fill_value=0.0, value_range=(-3, 3), dtype="float32")
+        x = layers.RandomErasing(scale=BORRADO, **opciones)(x)
     return x
 
 
@@ -1300,9 +1256,7 @@ def construir_red(receta, datos):
         return keras.Model(entrada, x)
     x = layers.Dropout(receta.dropout)(cuerpo_profundo(x, receta))
     regularizador = keras.regularizers.L2(receta.l2)
-    salida = layers.Dense(
-        num_clases, activation="softmax", kernel_regularizer=regularizador, dtype="float32"
-    )
+    salida = layers.Dense(num_clases, activation="softmax", kernel_regularizer=regularizador, dtype="float32")
     return keras.Model(entrada, salida(x))
 
 
@@ -1391,9 +1345,7 @@ def apartado2(sesion):
     ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.mejorada, sesion.semilla)
     test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
-    espejo_val, test = (
-        predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x)
-    )
+    espejo_val, test = (predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x))
     sesion.anotar(fila("2", "BaseNet mejorada, con espejo", ejecucion, datos, test, espejo_val))
     mostrarEvolucion(ejecucion.hist, "BaseNet mejorada: evolución")
     mostrar_confusion("BaseNet mejorada: matriz de confusión", datos, test)
@@ -1417,9 +1369,7 @@ def extraer(base, datos):
     """
     inicio = time.perf_counter()
     partes = (datos.train, datos.val, datos.test)
-    mapas = [
-        predecir(base, parte.x, LOTE_EXTRACCION, avisar=True).astype("float16") for parte in partes
-    ]
+    mapas = [predecir(base, parte.x, LOTE_EXTRACCION, avisar=True).astype("float16") for parte in partes]
     segundos, imagenes = time.perf_counter() - inicio, sum(len(parte.x) for parte in partes)
     ritmo = decimal(imagenes / segundos, 1)
     print(f"  {imagenes} imágenes en {duracion(segundos)}: {ritmo} por segundo")
@@ -1435,39 +1385,34 @@ def capas_escala(vectores):
     unitarios = Normalizer().transform(vectores)
     media = unitarios.mean(0)
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
-    return [layers.UnitNormalization(), layers.Normalization(mean=media, variance=varianza)]
+    # En float32, porque en float16 el cuadrado de la norma de un vector se desborda.
+    return [
+        layers.UnitNormalization(dtype="float32"),
+        layers.Normalization(mean=media, variance=varianza, dtype="float32"),
+    ]
 
 
-def capa_salida(num_clases):
-    """Capa de salida softmax, en float32 también en precisión mixta."""
-    return layers.Dense(num_clases, activation="softmax", dtype="float32")
+def cabeza(datos, *capas):
+    """Red con esas capas, dropout y salida softmax, de la forma de datos.train.x a (n, clases)."""
+    entrada = keras.Input(datos.train.x.shape[1:])
+    salida = layers.Dense(len(datos.clases), activation="softmax", dtype="float32")
+    return keras.Sequential([entrada, *capas, layers.Dropout(DROPOUT_CABEZA), salida])
 
 
 def cabeza_salida(datos):
     """3.1.A, solo la salida: (n, 2048) -> (n, clases)."""
-    return keras.Sequential(
-        [
-            keras.Input(datos.train.x.shape[1:]),
-            *capas_escala(datos.train.x),
-            layers.Dropout(DROPOUT_CABEZA),
-            capa_salida(len(datos.clases)),
-        ]
-    )
+    return cabeza(datos, *capas_escala(datos.train.x))
 
 
 def cabeza_fc(datos):
     """3.1.A, nueva fully connected y salida: (n, 2048) -> (n, clases)."""
-    return keras.Sequential(
-        [
-            keras.Input(datos.train.x.shape[1:]),
-            *capas_escala(datos.train.x),
-            layers.Dropout(DROPOUT_CABEZA),
-            layers.Dense(NEURONAS_FC, use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.Activation("relu"),
-            layers.Dropout(DROPOUT_CABEZA),
-            capa_salida(len(datos.clases)),
-        ]
+    return cabeza(
+        datos,
+        *capas_escala(datos.train.x),
+        layers.Dropout(DROPOUT_CABEZA),
+        layers.Dense(NEURONAS_FC, use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.Activation("relu"),
     )
 
 
@@ -1480,16 +1425,8 @@ def cabeza_convolucional(datos):
             layers.BatchNormalization(momentum=0.9),
             layers.Activation("relu"),
         ]
-    return keras.Sequential(
-        [
-            keras.Input(datos.train.x.shape[1:]),
-            layers.SpatialDropout2D(DROPOUT_CABEZA / 2),
-            *bloque,
-            layers.GlobalAveragePooling2D(),
-            layers.Dropout(DROPOUT_CABEZA),
-            capa_salida(len(datos.clases)),
-        ]
-    )
+    inicial = layers.SpatialDropout2D(DROPOUT_CABEZA / 2)
+    return cabeza(datos, inicial, *bloque, layers.GlobalAveragePooling2D())
 
 
 def en_float32(x, azar):
@@ -1512,9 +1449,7 @@ def probar_clasicos(red, datos, sesion):
     """SVM lineal, con C por validación cruzada en train, y random forest, sobre los vectores."""
     x, y = datos.train.x, datos.train.y.argmax(1)
     particiones = StratifiedKFold(3, shuffle=True, random_state=sesion.semilla)
-    svm = GridSearchCV(
-        make_pipeline(Normalizer(), SVC(kernel="linear")), {"svc__C": C_SVM}, cv=particiones
-    )
+    svm = GridSearchCV(make_pipeline(Normalizer(), SVC(kernel="linear")), {"svc__C": C_SVM}, cv=particiones)
     bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
     for nombre, modelo in (("SVM lineal", svm), ("random forest", bosque)):
         print(f"\n3.1.A {red.nombre}, {nombre}", flush=True)
@@ -1528,9 +1463,7 @@ def probar_clasicos(red, datos, sesion):
         val = calcularAccuracy(datos.val.y, puntuar(datos.val.x))
         # La pérdida exige probabilidades: la SVM da márgenes y el bosque, ceros.
         test = medir_test(datos.test.y, puntuar(datos.test.x), es_probabilidad=False)
-        sesion.anotar(
-            Resultado("3.1.A", f"{red.nombre}, {nombre}", None, None, segundos, val, **test)
-        )
+        sesion.anotar(Resultado("3.1.A", f"{red.nombre}, {nombre}", None, None, segundos, val, **test))
 
 
 def recortar_y_reflejar(x, azar):
@@ -1544,11 +1477,11 @@ def recortar_y_reflejar(x, azar):
     return recortes
 
 
-def construir_ajuste(red, pesos, cabeza):
+def construir_ajuste(red, pesos, entrenada):
     """Red entera para 3.2: la preentrenada, avg_pool y una copia de la cabeza ya entrenada."""
     base = construir_base(red, pesos, lado=None)
-    copia = keras.models.clone_model(cabeza)
-    copia.set_weights(cabeza.get_weights())
+    copia = keras.models.clone_model(entrenada)
+    copia.set_weights(entrenada.get_weights())
     x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
     return keras.Model(base.input, copia(x))
 
@@ -1619,7 +1552,7 @@ def apartado3(sesion):
     mapas, vectores = extraer(construir_base(red, pesos), datos)
     epocas = sesion.alcance.cabezas
     nombre = f"{red.nombre}, solo la salida"
-    cabeza = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
+    entrenada = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
     nombre = f"{red.nombre}, nueva FC y salida"
     probar_cabeza("3.1.A", nombre, cabeza_fc, vectores, epocas, sesion)
     probar_clasicos(red, vectores, sesion)
@@ -1631,20 +1564,18 @@ def apartado3(sesion):
     pausa("3.1: cabezas sobre la red congelada")
 
     print(f"\n3.2 Ajuste fino de toda {red.nombre}, {sesion.alcance.ajuste} épocas")
-    ajustar(red, pesos, datos, cabeza, sesion)
+    ajustar(red, pesos, datos, entrenada, sesion)
     resultados = [r for r in sesion.filas if r.apartado.startswith("3.")]
     comparar(resultados)
     mostrar_comparacion("Apartado 3: aciertos en test", resultados)
     pausa("3.2: ajuste fino y comparación")
 
 
-def ajustar(red, pesos, datos, cabeza, sesion):
+def ajustar(red, pesos, datos, entrenada, sesion):
     """3.2: entrena la red entera desde la cabeza ya entrenada y anota el resultado."""
-    optimizador = partial(adam_ciclo, TASA_AJUSTE)
-    plan = Plan(
-        sesion.alcance.ajuste, LOTE_AJUSTE, optimizador, SUAVIZADO, transformar=recortar_y_reflejar
-    )
-    construir = partial(construir_ajuste, red, pesos, cabeza)
+    epocas, optimizador = sesion.alcance.ajuste, partial(adam_ciclo, TASA_AJUSTE)
+    plan = Plan(epocas, LOTE_AJUSTE, optimizador, SUAVIZADO, transformar=recortar_y_reflejar)
+    construir = partial(construir_ajuste, red, pesos, entrenada)
     ejecucion = entrenar(construir, datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
@@ -1816,9 +1747,7 @@ def resumen(sesion, maquina, segundos, completo):
     if sesion.aves:
         print(f"Apartado 3: {sesion.aves.procedencia}; ResNet50 con {sesion.pesos.etiqueta}")
     if sesion.alcance is not COMPLETO:
-        print(
-            "Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica."
-        )
+        print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
     print()
     imprimir_resultados(sesion.filas)
 
@@ -1831,8 +1760,9 @@ def main(argumentos=None):
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     if opciones.figuras:
-        with al_leer(opciones.figuras, "elija una carpeta en la que se pueda escribir"):
+        with al_leer(opciones.figuras, CURA_FIGURAS):
             opciones.figuras.mkdir(parents=True, exist_ok=True)
+            exigir(os.access(opciones.figuras, os.W_OK), f"{opciones.figuras}: {CURA_FIGURAS}")
     PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras
     maquina = preparar_entorno(opciones.semilla)
     print(f"{__doc__.splitlines()[0]}\n{maquina}")
@@ -1852,7 +1782,8 @@ def main(argumentos=None):
 def ejecutar(argumentos=None):
     """main con códigos de salida: 0, 2 si una entrada está mal y 130 tras Ctrl-C."""
     for salida in (sys.stdout, sys.stderr):
-        salida.reconfigure(errors="replace")  # un terminal sin acentos no detiene la práctica
+        if isinstance(salida, io.TextIOWrapper):  # en un cuaderno no lo es
+            salida.reconfigure(errors="replace")  # un terminal sin acentos no detiene la práctica
     try:
         main(argumentos)
     except ErrorEntrada as error:

@@ -52,8 +52,7 @@ estrecha = (8, 8, 8, 8)
 p.main = lambda argumentos: filas.extend(main(argumentos))
 p.hay_conexion = lambda url: False
 p.COMPLETO = p.Alcance(
-    **{campo.name: int(epocas) for campo in dataclasses.fields(p.Alcance)}
-    | {"imagenes_por_clase": 4}
+    **{campo.name: int(epocas) for campo in dataclasses.fields(p.Alcance)} | {"imagenes_por_clase": 4}
 )
 p.PASOS = p.PASOS[:1]
 p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=estrecha)

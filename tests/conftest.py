@@ -162,9 +162,7 @@ def escribir_aves(carpeta, formato):
             (raiz / f"{nombre}.txt").write_text("".join(lineas))
         return raiz / "images"
     raiz, listas = (
-        (carpeta, carpeta)
-        if formato == "curso"
-        else (carpeta / "CUB_200/images", carpeta / "CUB_200/lists")
+        (carpeta, carpeta) if formato == "curso" else (carpeta / "CUB_200/images", carpeta / "CUB_200/lists")
     )
     escribir_fotos(raiz)
     for nombre in ("train", "test"):

@@ -177,9 +177,7 @@ def test_un_pickle_que_falta_se_dice(nombre, aislado):
         p.leer_cifar()
 
 
-@pytest.mark.parametrize(
-    "meta", [{}, {b"fine_label_names": ["texto"] * 100}, {b"fine_label_names": 3}]
-)
+@pytest.mark.parametrize("meta", [{}, {b"fine_label_names": ["texto"] * 100}, {b"fine_label_names": 3}])
 def test_unos_nombres_de_clase_incorrectos_se_rechazan(meta, aislado):
     (escribir_cifar(aislado) / "meta").write_bytes(pickle.dumps(meta, 4))
     with pytest.raises(p.ErrorEntrada):

@@ -81,9 +81,7 @@ def test_cada_parte_termina_en_una_pausa_que_dice_que_figuras_ensenaria(pasada):
         assert pausa.startswith("Pausa · ") and "figuras: " in figuras
 
 
-def test_otra_pasada_con_la_misma_semilla_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(
-    pasada, tmp_path
-):
+def test_otra_pasada_con_la_misma_semilla_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(pasada, tmp_path):
     escenario = Escenario(tmp_path / "otra")
     otra = escenario.ejecutar("--figuras", "laminas")
     assert sin_segundos(otra.filas) == sin_segundos(pasada.filas)

@@ -184,8 +184,7 @@ def problema_facil(forma):
 
 
 @pytest.mark.parametrize(
-    "construir, forma",
-    [(p.cabeza_salida, (16,)), (p.cabeza_fc, (16,)), (p.cabeza_convolucional, (3, 3, 16))],
+    "construir, forma", [(p.cabeza_salida, (16,)), (p.cabeza_fc, (16,)), (p.cabeza_convolucional, (3, 3, 16))]
 )
 def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma, monkeypatch):
     monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos

@@ -205,9 +205,7 @@ def test_el_ciclo_sube_hasta_la_tasa_y_baja_hasta_cero():
 
 @pytest.mark.parametrize("receta", [p.Receta(normalizar=True), MEJORADA], ids=["BaseNet", "final"])
 @pytest.mark.parametrize("jerarquica", [False, True])
-def test_un_paso_en_mixed_float16_da_probabilidades_en_float32(
-    receta, jerarquica, datos, mixed_float16
-):
+def test_un_paso_en_mixed_float16_da_probabilidades_en_float32(receta, jerarquica, datos, mixed_float16):
     perdida = p.perdida_jerarquica(np.arange(25) // 5, 0.1) if jerarquica else None
     ejecucion = p.entrenar_receta(receta, datos, 1, 7, perdida)
     assert any(capa.compute_dtype == "float16" for capa in ejecucion.modelo.layers)
@@ -233,7 +231,7 @@ def test_el_espejo_da_lo_mismo_a_una_imagen_y_a_su_reflejo(datos):
 # --- Las medidas ---------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.data(), st.integers(2, 9), st.integers(1, 40))
 def test_calcularaccuracy_coincide_con_scikit_learn(azar, clases, n):
     clase = st.lists(st.integers(0, clases - 1), min_size=n, max_size=n)
@@ -271,12 +269,7 @@ def en_desacuerdo(ambas, solo_a, solo_b, ninguna):
 
 @pytest.mark.parametrize(
     "cuentas, p_esperada",
-    [
-        ((9, 0, 0, 3), 1.0),
-        ((0, 5, 0, 9), 2 / 2**5),
-        ((7, 1, 5, 2), 2 * (1 + 6) / 2**6),
-        ((0, 4, 4, 0), 1.0),
-    ],
+    [((9, 0, 0, 3), 1.0), ((0, 5, 0, 9), 2 / 2**5), ((7, 1, 5, 2), 2 * (1 + 6) / 2**6), ((0, 4, 4, 0), 1.0)],
 )
 def test_mcnemar_solo_cuenta_las_imagenes_que_acierta_una(cuentas, p_esperada):
     y, a, b = en_desacuerdo(*cuentas)
@@ -342,9 +335,7 @@ def test_la_escalera_no_lee_test(datos, sesion, monkeypatch):
     assert all(r.val is not None and r.test is None for r in sesion.filas)
 
 
-def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(
-    datos, sesion, monkeypatch
-):
+def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(datos, sesion, monkeypatch):
     aciertos = iter([20, 25, 24, 25, 30])  # de 50: BaseNet y cuatro pasos
     recetas = []
 
