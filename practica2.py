@@ -11,7 +11,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada y sin escrib
 Uso:         python practica2.py            (con --help, las opciones; ninguna es necesaria)
 Necesita:    pip install -r requirements.txt
 Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga Keras; sin
-             red, usa datos sintéticos y pesos aleatorios, y lo dice junto a cada cifra.
+             red, usa datos sintéticos y pesos aleatorios, y lo dice en cada parte, figura y RESUMEN.
 Duración:    una hora en dos núcleos sin GPU; con datos sintéticos, unos 10 minutos.
 Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, épocas, segundos y
              aciertos en validación y en test.
@@ -83,7 +83,7 @@ CLASES_AVES_RAPIDO = 10  # especies de --rapido y de los datos sintéticos
 SEMILLA = 7  # una para Python, NumPy y Keras
 
 # --- Apartado 1 ----------------------------------------------------------------------------------
-LOTE_BASENET = 32  # imágenes; red tan pequeña que un lote mayor solo da menos pasos por época
+LOTE_BASENET = 32  # imágenes; 352 pasos por época
 
 # --- Apartado 2 ----------------------------------------------------------------------------------
 LOTE = 128  # imágenes; 88 pasos por época
@@ -94,19 +94,19 @@ L2 = 2.5e-4  # por la suma de cuadrados: un weight decay de 5e-4 (Zagoruyko y Ko
 SUAVIZADO = 0.1  # label smoothing; también en las cabezas y el ajuste fino del Apartado 3
 DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
 BORRADO = (0.03, 0.125)  # fracción del área que tapa el borrado; alrededor de 8 x 8 px
-PACIENCIA = 3  # épocas sin mejorar que aguanta el peldaño de early stopping
 SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 # --- Apartado 3 ----------------------------------------------------------------------------------
 LOTE_EXTRACCION = 32  # imágenes; acota la memoria de cada pasada
+TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la memoria
 LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
 LOTE_AJUSTE = 16  # imágenes; la memoria del gradiente crece en proporción
 RECORTE_AJUSTE = 192  # px; recorta sin cambiar la escala: aumenta los datos y abarata la época
-TASA_CABEZA = 2e-3  # pico del ciclo de Adam; las cabezas son pequeñas y llegan antes
+TASA_CABEZA = 2e-3  # pico del ciclo de Adam
 TASA_AJUSTE = 2e-5  # pico del ciclo de Adam; pequeña, para no deshacer los pesos preentrenados
 NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
-DROPOUT_CABEZA = 0.5  # hay 27 imágenes por clase para cientos de miles de pesos
+DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
 C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
 ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
@@ -115,10 +115,8 @@ PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las
 
 # --- Presentación --------------------------------------------------------------------------------
 ANCHO = 110  # columnas de la tabla
-FORMATO_FIGURAS = "png"  # de --figuras; la memoria las pide en svg
 CURA_FIGURAS = "elija una carpeta en la que se pueda escribir"
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
-AVISOS_PREDICCION = 4  # líneas de progreso de una predicción larga fuera de un terminal
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,10 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
     try:
         yield
     except errores as error:
-        raise ErrorEntrada(f"{que}: {error or type(error).__name__}; {cura}") from error
+        motivo = str(error) or type(error).__name__
+        if isinstance(error, OSError):
+            motivo = "no existe" if isinstance(error, FileNotFoundError) else "no se puede leer"
+        raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {cura}") from error
 
 
 # =================================================================================================
@@ -172,6 +173,7 @@ class Presentacion:
     esperar_tecla: bool = False  # --pausas
     carpeta: Path | None = None  # --figuras
     pendientes: list = field(default_factory=list)  # (título, figura) hasta la próxima pausa
+    etiqueta: str = ""  # datos y pesos de la parte en curso, al pie del título de cada figura
 
 
 PRESENTACION = Presentacion()
@@ -213,9 +215,10 @@ def duracion(segundos):
     return f"{horas}:{minutos:02}:{resto:02}" if horas else f"{minutos}:{resto:02}"
 
 
-def titulo(texto):
-    """Cabecera de una parte."""
-    print(f"\n{'=' * ANCHO}\n{texto}\n{'=' * ANCHO}", flush=True)
+def titulo(texto, etiqueta=""):
+    """Cabecera de una parte, con sus datos y pesos, que también llevan sus figuras."""
+    PRESENTACION.etiqueta = etiqueta
+    print(f"\n{'=' * ANCHO}\n{texto}{f' [{etiqueta}]' if etiqueta else ''}\n{'=' * ANCHO}")
 
 
 def imprimir_tabla(cabecera, filas):
@@ -253,7 +256,7 @@ def imprimir_resultados(resultados):
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
     """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
     figura, ejes = plt.subplots(filas, columnas, figsize=tamano, layout="constrained", squeeze=False)
-    figura.suptitle(nombre)
+    figura.suptitle(f"{nombre}\n[{PRESENTACION.etiqueta}]", fontsize=10)
     PRESENTACION.pendientes.append((nombre, figura))
     return list(ejes.flat)
 
@@ -261,14 +264,14 @@ def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
 def guardar_figura(nombre, figura):
     """Guarda la figura en la carpeta de --figuras, con su nombre."""
     limpio = "".join(c if c.isalnum() else "_" for c in nombre.lower())
-    fichero = PRESENTACION.carpeta / f"{limpio}.{FORMATO_FIGURAS}"
+    fichero = PRESENTACION.carpeta / f"{limpio}.png"
     with al_leer(fichero, CURA_FIGURAS):
         figura.savefig(fichero, dpi=110)
 
 
 def pausa(texto):
     """Punto de parada: enseña las figuras pendientes sin bloquear la ejecución."""
-    print(f"{'-' * ANCHO}\nPausa · {texto}", flush=True)
+    print(f"{'-' * ANCHO}\nPausa · {texto}")
     figuras, PRESENTACION.pendientes = PRESENTACION.pendientes, []
     if PRESENTACION.carpeta:
         for nombre, figura in figuras:
@@ -291,6 +294,11 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
     curvas = hist.history
     mejor = int(np.argmax(curvas["val_accuracy"]))
     epocas = range(1, len(curvas["loss"]) + 1)
+    valor_mejor, ultimo = max(curvas["val_accuracy"]), curvas["val_accuracy"][-1]
+    print(
+        f"  Early stopping: se queda con la época {mejor + 1} de {len(epocas)}, con"
+        f" {porcentaje(valor_mejor)} en validación; la última tiene {porcentaje(ultimo)}"
+    )
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         eje.plot(epocas, curvas[medida], "o-", ms=3, label="Entrenamiento")
@@ -402,19 +410,8 @@ class Progreso(keras.callbacks.Callback):
         print(
             f"  época {hechas:3}/{total} · pérdida {decimal(logs['loss'], 3)}"
             f" · aciertos {porcentaje(logs['accuracy'])} · val. {porcentaje(logs['val_accuracy'])}"
-            f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})",
-            flush=True,
+            f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})"
         )
-
-    def on_predict_begin(self, logs=None):
-        self.inicio = time.perf_counter()
-
-    def on_predict_batch_end(self, batch, logs=None):
-        hechos, total = batch + 1, self.params["steps"] or 0
-        if hechos * AVISOS_PREDICCION % max(total, 1) < AVISOS_PREDICCION and total > 1:
-            gastado = time.perf_counter() - self.inicio
-            falta = gastado / hechos * (total - hechos)
-            print(f"  lote {hechos:3}/{total} · {duracion(gastado)} (quedan {duracion(falta)})")
 
 
 def progreso():
@@ -564,8 +561,9 @@ def pickles_cifar(origen):
     with al_leer(origen, CURA_CIFAR, ilegible):
         if origen.is_dir():
             return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
-        with tarfile.open(origen) as tar:
-            return {nombre: tar.extractfile(f"cifar-100-python/{nombre}").read() for nombre in PICKLES_CIFAR}
+        with tarfile.open(origen) as tar:  # de una pasada: volver atrás descomprime otra vez
+            leidos = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
+        return {nombre: leidos[nombre] for nombre in PICKLES_CIFAR}
 
 
 def orden_canonico(x, y):
@@ -610,7 +608,7 @@ def unas_por_clase(indices, etiquetas, cuantas):
     """De unos índices, unos pocos de cada clase, salteados: los primeros son imágenes oscuras."""
     clases = etiquetas[indices]
     return np.concatenate(
-        [indices[clases == c][:: (clases == c).sum() // cuantas][:cuantas] for c in range(100)]
+        [indices[clases == c][:: max(1, (clases == c).sum() // cuantas)][:cuantas] for c in range(100)]
     )
 
 
@@ -705,8 +703,8 @@ def leer_lineas(fichero):
 def leer_por_id(fichero):
     """Diccionario id -> valor de una lista de CUB-200-2011 («17 001.Nombre/imagen.jpg»)."""
     pares = [linea.split(maxsplit=1) for linea in leer_lineas(fichero)]
-    cortas = [par[0] for par in pares if len(par) != 2]
-    exigir(not cortas, f"{fichero}: la línea de {cortas[:1]} no tiene valor; {CURA_LISTA}")
+    corta = next((par[0] for par in pares if len(par) != 2), "")
+    exigir(not corta, f"{fichero}: la línea de {corta} no tiene valor; {CURA_LISTA}")
     return dict(pares)
 
 
@@ -715,10 +713,10 @@ def listas_2011(raiz):
     ficheros = ("images.txt", "train_test_split.txt", "image_class_labels.txt", "classes.txt")
     rutas, particion, etiquetas, clases = (leer_por_id(raiz / fichero) for fichero in ficheros)
     for fichero, lista in zip(ficheros[1:3], (particion, etiquetas)):
-        sueltos = sorted(rutas.keys() ^ lista.keys())[:1]
+        suelto = min(rutas.keys() ^ lista.keys(), default="")
         exigir(
-            not sueltos,
-            f"{raiz / fichero}: el identificador {sueltos} no está aquí y en images.txt a la vez;"
+            not suelto,
+            f"{raiz / fichero}: el identificador {suelto} no está aquí y en images.txt a la vez;"
             f" {CURA_LISTA}",
         )
     for i, ruta in rutas.items():
@@ -755,15 +753,15 @@ def comprobar_listas(listas):
         exigir(dentro, f"{ruta}: no es «clase/imagen» dentro de {raiz}; {CURA_LISTA}")
         exigir((raiz / ruta).is_file(), f"{raiz / ruta}: está en la lista y no existe; cópiela")
     exigir(listas.train and listas.test, f"{raiz}: train o test no tiene imágenes; {CURA_LISTA}")
-    repetidas = sorted(set(listas.train) & set(listas.test))[:1]
-    exigir(not repetidas, f"{raiz}: {repetidas} está en train y en test; {CURA_LISTA}")
+    repetida = min(set(listas.train) & set(listas.test), default="")
+    exigir(not repetida, f"{raiz}: {repetida} está en train y en test; {CURA_LISTA}")
     clases, cuentas = np.unique([ruta.split("/")[0] for ruta in listas.train], return_counts=True)
     exigir(
         cuentas.min() >= MINIMO_POR_CLASE,
         f"{raiz / clases[cuentas.argmin()]}: hacen falta {MINIMO_POR_CLASE} imágenes de train"
         f" para apartar la validación; {CURA_LISTA}",
     )
-    sin_train = sorted({ruta.split("/")[0] for ruta in listas.test} - set(clases))[:1]
+    sin_train = min({ruta.split("/")[0] for ruta in listas.test} - set(clases), default="")
     exigir(not sin_train, f"{raiz}: la clase {sin_train} no tiene imágenes de train; {CURA_LISTA}")
     exigir(len(clases) >= MINIMO_ESPECIES, f"{raiz}: hacen falta {MINIMO_ESPECIES} especies")
 
@@ -812,10 +810,12 @@ def extraer_aves(archivo):
     """
     destino = archivo.parent / "cub_200_2011_extraido"
     if not destino.exists():
-        print(f"  Descomprimiendo {archivo.name}…", flush=True)
+        print(f"  Descomprimiendo {archivo.name}…")
         with tempfile.TemporaryDirectory(dir=archivo.parent) as provisional:
-            with tarfile.open(archivo) as tar:
-                tar.extractall(Path(provisional) / "datos", filter="data")
+            roto = (OSError, EOFError, tarfile.TarError, zlib.error)
+            with al_leer(archivo, "libere espacio o bórrelo", roto), tarfile.open(archivo) as tar:
+                tar.extraction_filter = tarfile.data_filter  # nada sale de la carpeta
+                tar.extractall(Path(provisional) / "datos")
             os.replace(Path(provisional) / "datos", destino)
     return destino
 
@@ -830,10 +830,9 @@ def datos_aves(imagenes_por_clase, semilla):
         listas = listar_aves(extraer_aves(archivo))
     if imagenes_por_clase:
         listas = recortar_listas(listas)
-    print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…", flush=True)
+    print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…")
     *aves, nombres = cargarDatos(listas.raiz, listas)
-    subconjunto = "un subconjunto de " if imagenes_por_clase else ""
-    procedencia = f"{listas.procedencia} real, {subconjunto}{len(nombres)} especies"
+    procedencia = f"{listas.procedencia} real, {len(nombres)} de sus 200 especies"
     return partir(*aves, nombres, procedencia, semilla)
 
 
@@ -964,7 +963,6 @@ class Plan:
     optimizador: Callable  # recibe el número total de pasos y devuelve un optimizador
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     perdida: Callable | None = None  # None: entropía cruzada
-    paciencia: int | None = None  # épocas sin mejorar antes de parar; None: hasta el final
     transformar: Callable | None = None  # (lote de x, azar) -> lote de x; solo en train
 
 
@@ -989,7 +987,10 @@ def adam(pasos):
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube en línea recta y baja con un coseno hasta cero (Smith y Topin, 2019)."""
+    """Tasa que sube en línea recta (Smith y Topin, 2019) y baja con un coseno hasta cero.
+
+    El coseno es de Loshchilov y Hutter (2017).
+    """
     subida = max(1, round(CALENTAMIENTO * pasos))
     return keras.optimizers.schedules.CosineDecay(
         0.0, max(1, pasos - subida), warmup_target=tasa, warmup_steps=subida
@@ -1021,8 +1022,9 @@ def entrenar(construir, datos, plan, semilla):
         plan.perdida or keras.losses.CategoricalCrossentropy(label_smoothing=plan.suavizado),
         metrics=["accuracy"],
     )
+    # Se queda con la mejor época, pero no para antes: el ciclo de tasa acaba en la última.
     mejor_epoca = keras.callbacks.EarlyStopping(
-        "val_accuracy", mode="max", patience=plan.paciencia or plan.epocas, restore_best_weights=True
+        "val_accuracy", mode="max", patience=plan.epocas, restore_best_weights=True
     )
     verbose, avisos = progreso()
     opciones = dict(
@@ -1037,13 +1039,19 @@ def entrenar(construir, datos, plan, semilla):
     return Ejecucion(modelo, hist, len(hist.epoch), segundos, predecir(modelo, val.x))
 
 
-def predecir(modelo, x, lote=LOTE, avisar=False):
-    """Probabilidades (n, clases) en float32, con progreso si la predicción es larga."""
-    verbose, avisos = progreso() if avisar else (0, [])
-    if x.dtype == np.float16:  # predict convertiría la matriz entera a float32
-        trozos = [x[i : i + lote].astype("float32") for i in range(0, len(x), lote)]
-        return np.concatenate([modelo.predict_on_batch(trozo) for trozo in trozos])
-    return modelo.predict(x, batch_size=lote, verbose=verbose, callbacks=avisos)
+def predecir(modelo, x, lote=LOTE, tipo="float32", avisar=False):
+    """Salidas de la red para cada x, (n, ...), por trozos: predict guarda dos veces lo que devuelve."""
+    salida = np.empty((len(x), *modelo.output_shape[1:]), tipo)
+    inicio = time.perf_counter()
+    for i in range(0, len(x), TROZO):
+        trozo = x[i : i + TROZO]
+        if trozo.dtype == np.float16:  # los mapas se guardan en la mitad de memoria
+            trozo = trozo.astype("float32")
+        salida[i : i + TROZO] = modelo.predict(trozo, batch_size=lote, verbose=0)
+        if avisar:
+            hechas, gastado = min(i + TROZO, len(x)), duracion(time.perf_counter() - inicio)
+            print(f"  {hechas} de {len(x)} imágenes · {gastado}")
+    return salida
 
 
 def predecir_con_espejo(modelo, x):
@@ -1117,7 +1125,7 @@ def construir_basenet():
 def apartado1(sesion):
     """1. BaseNet: arquitectura, entrenamiento con un 10 % de validación y evaluación en test."""
     datos = sesion.datos25()
-    titulo(f"APARTADO 1 · BaseNet en {CLASES} clases de CIFAR-100 [{datos.procedencia}]")
+    titulo(f"APARTADO 1 · BaseNet en {CLASES} clases de CIFAR-100", datos.procedencia)
     print(
         f"  Entrenamiento {len(datos.train.x)} · validación {len(datos.val.x)}"
         f" · test {len(datos.test.x)}\n  Clases: " + ", ".join(datos.clases)
@@ -1156,13 +1164,12 @@ class Receta:
     l2: float = 0.0
     suavizado: float = 0.0
     dropout: float = 0.0
-    paciencia: int | None = None
     optimizador: Callable = adam
     residual: bool = False
     borrado: bool = False
 
 
-ESTRECHA = (32, 32, 64, 128)  # filtros de la escalera: la mitad, la cuarta parte de operaciones
+ESTRECHA = (32, 32, 64, 128)  # filtros de la escalera: un tercio de las operaciones de la red final
 ANCHA = (32, 64, 128, 256)  # filtros de la red final
 
 # Los pasos de la escalera, en el orden del guion: nombre y lo que cambia en la receta.
@@ -1173,24 +1180,16 @@ PASOS = (
     ("Batch normalization", dict(batchnorm=True)),
     ("Regularización", dict(l2=L2, suavizado=SUAVIZADO)),
     ("Dropout", dict(dropout=0.2)),
-    ("Early stopping", dict(paciencia=PACIENCIA)),
     ("SGD con un ciclo de tasa", dict(optimizador=sgd_ciclo)),
     ("Conexiones residuales", dict(residual=True)),
     ("Borrado aleatorio", dict(borrado=True)),
     ("El doble de filtros", dict(filtros=ANCHA)),
 )
 
+# Los que mejoran la validación; los demás quedan en la tabla como resultados negativos.
+DESCARTADOS = ("Dropout", "Conexiones residuales")
 RECETA_FINAL = Receta(
-    normalizar=True,
-    aumento=True,
-    filtros=ANCHA,
-    batchnorm=True,
-    l2=L2,
-    suavizado=SUAVIZADO,
-    dropout=0.2,
-    optimizador=sgd_ciclo,
-    residual=True,
-    borrado=True,
+    **{campo: valor for paso, cambio in PASOS if paso not in DESCARTADOS for campo, valor in cambio.items()}
 )
 
 
@@ -1228,7 +1227,8 @@ def convolucion(x, filtros, receta, reducir=False):
 def cuerpo_profundo(x, receta):
     """Entrada de 2x2 y etapas de dos convoluciones: la primera reduce a la mitad el lado.
 
-    La segunda es, si la receta lo pide, una rama residual (He et al., 2016).
+    La entrada sin relleno deja lados impares, 31, 15, 7 y 3, que cuestan un cuarto menos que 32, 16, 8
+    y 4. La segunda convolución es, si la receta lo pide, una rama residual (He et al., 2016).
     """
     x = layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
     for filtros in receta.filtros[1:]:
@@ -1267,7 +1267,7 @@ def construir_basenet_mejorada(datos):
 
 def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
     """Entrena desde cero la red de una receta."""
-    plan = Plan(epocas, LOTE, receta.optimizador, receta.suavizado, perdida, receta.paciencia)
+    plan = Plan(epocas, LOTE, receta.optimizador, receta.suavizado, perdida)
     return entrenar(partial(construir_red, receta, datos), datos, plan, semilla)
 
 
@@ -1292,19 +1292,20 @@ def subir_escalera(datos, sesion):
     Devuelve la receta a la que llega. Un paso que no mejora queda en la tabla y fuera de la red.
     """
     receta, epocas = Receta(), sesion.alcance.escalera
-    print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero", flush=True)
+    print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero")
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
     sesion.anotar(fila("2", "Escalera: BaseNet", actual, datos))
     for nombre, cambio in PASOS:
-        print(f"\n  Peldaño «{nombre}»", flush=True)
+        print(f"\n  Peldaño «{nombre}»")
         candidata = replace(receta, **cambio)
         prueba = entrenar_receta(candidata, datos, epocas, sesion.semilla)
         sesion.anotar(fila("2", f"Escalera: {nombre}", prueba, datos))
         antes, ahora = (calcularAccuracy(datos.val.y, e.prob_val) for e in (actual, prueba))
         p = mcnemar(datos.val.y, actual.prob_val, prueba.prob_val)
+        valor_p = "p < 0,0001" if p < 1e-4 else "p = " + decimal(p, 4)
         print(
             f"  {nombre}: {decimal(100 * (ahora - antes))} puntos en validación,"
-            f" p = {decimal(p, 4)}: {veredicto(ahora - antes, p)};"
+            f" {valor_p}: {veredicto(ahora - antes, p)};"
             f" {'se queda' if ahora > antes else 'se descarta'}"
         )
         if ahora > antes:
@@ -1330,7 +1331,7 @@ def tabla_de_capas(modelo):
 def apartado2(sesion):
     """2. BaseNet mejorada: la escalera, la red final y dónde falla."""
     datos = sesion.datos25()
-    titulo(f"APARTADO 2 · Mejora de BaseNet [{datos.procedencia}]")
+    titulo("APARTADO 2 · Mejora de BaseNet", datos.procedencia)
     alcanzada = subir_escalera(datos, sesion)
     distintos = [n for n in vars(RECETA_FINAL) if getattr(RECETA_FINAL, n) != getattr(alcanzada, n)]
     print(
@@ -1340,8 +1341,9 @@ def apartado2(sesion):
     pausa("2.1: la escalera")
 
     print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
-    construir_basenet_mejorada(datos).summary(line_length=100)
-    tabla_de_capas(construir_basenet_mejorada(datos))
+    red = construir_basenet_mejorada(datos)
+    red.summary(line_length=100)
+    tabla_de_capas(red)
     ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.mejorada, sesion.semilla)
     test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
@@ -1369,7 +1371,7 @@ def extraer(base, datos):
     """
     inicio = time.perf_counter()
     partes = (datos.train, datos.val, datos.test)
-    mapas = [predecir(base, parte.x, LOTE_EXTRACCION, avisar=True).astype("float16") for parte in partes]
+    mapas = [predecir(base, parte.x, LOTE_EXTRACCION, "float16", avisar=True) for parte in partes]
     segundos, imagenes = time.perf_counter() - inicio, sum(len(parte.x) for parte in partes)
     ritmo = decimal(imagenes / segundos, 1)
     print(f"  {imagenes} imágenes en {duracion(segundos)}: {ritmo} por segundo")
@@ -1436,7 +1438,7 @@ def en_float32(x, azar):
 
 def probar_cabeza(apartado, experimento, construir, datos, epocas, sesion):
     """Entrena una cabeza de Keras sobre mapas o vectores, anota el resultado y la devuelve."""
-    print(f"\n{apartado} {experimento}", flush=True)
+    print(f"\n{apartado} {experimento}")
     optimizador = partial(adam_ciclo, TASA_CABEZA)
     plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=en_float32)
     ejecucion = entrenar(partial(construir, datos), datos, plan, sesion.semilla)
@@ -1452,7 +1454,7 @@ def probar_clasicos(red, datos, sesion):
     svm = GridSearchCV(make_pipeline(Normalizer(), SVC(kernel="linear")), {"svc__C": C_SVM}, cv=particiones)
     bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
     for nombre, modelo in (("SVM lineal", svm), ("random forest", bosque)):
-        print(f"\n3.1.A {red.nombre}, {nombre}", flush=True)
+        print(f"\n3.1.A {red.nombre}, {nombre}")
         inicio = time.perf_counter()
         modelo.fit(x, y)
         segundos = time.perf_counter() - inicio
@@ -1471,8 +1473,8 @@ def recortar_y_reflejar(x, azar):
     margen = x.shape[1] - RECORTE_AJUSTE
     recortes = np.empty((len(x), RECORTE_AJUSTE, RECORTE_AJUSTE, 3), "float32")
     for recorte, imagen in zip(recortes, x):
-        fila_, columna = azar.integers(0, margen + 1, 2)
-        trozo = imagen[fila_ : fila_ + RECORTE_AJUSTE, columna : columna + RECORTE_AJUSTE]
+        arriba, izquierda = azar.integers(0, margen + 1, 2)
+        trozo = imagen[arriba : arriba + RECORTE_AJUSTE, izquierda : izquierda + RECORTE_AJUSTE]
         recorte[:] = trozo[:, ::-1] if azar.random() < 0.5 else trozo
     return recortes
 
@@ -1537,7 +1539,7 @@ def comparar(resultados):
 def apartado3(sesion):
     """3. ResNet50 en las aves: extractor de características (3.1) y ajuste fino (3.2)."""
     red, pesos, datos = RESNET50, sesion.pesos, sesion.aves
-    titulo(f"APARTADO 3 · {red.nombre} en Caltech-UCSD [{datos.procedencia} · {pesos.etiqueta}]")
+    titulo(f"APARTADO 3 · {red.nombre} en Caltech-UCSD", f"{datos.procedencia} · {pesos.etiqueta}")
     print(
         f"  {len(datos.clases)} especies · entrenamiento {len(datos.train.x)}"
         f" · validación {len(datos.val.x)} · test {len(datos.test.x)}\n"
@@ -1563,7 +1565,7 @@ def apartado3(sesion):
     del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
     pausa("3.1: cabezas sobre la red congelada")
 
-    print(f"\n3.2 Ajuste fino de toda {red.nombre}, {sesion.alcance.ajuste} épocas")
+    print(f"\n3.2 Ajuste fino de toda {red.nombre} (batch normalization, congelada)")
     ajustar(red, pesos, datos, entrenada, sesion)
     resultados = [r for r in sesion.filas if r.apartado.startswith("3.")]
     comparar(resultados)
@@ -1588,7 +1590,7 @@ def ajustar(red, pesos, datos, entrenada, sesion):
 # BONUS: una red para las 100 clases y sus superclases
 # =================================================================================================
 
-RECETA_BONUS = replace(RECETA_FINAL, dropout=0.1)  # hay cuatro veces más imágenes
+RECETA_BONUS = replace(RECETA_FINAL, residual=True)
 
 
 def perdida_jerarquica(superclases, suavizado):
@@ -1617,7 +1619,7 @@ def restringir(prob):
 def bonus(sesion):
     """Bonus: una red residual con pérdida jerárquica; sirve a las 100 clases y a las 25."""
     datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
-    titulo(f"BONUS · Pérdida jerárquica en CIFAR-100 entero [{datos.procedencia}]")
+    titulo("BONUS · Pérdida jerárquica en CIFAR-100 entero", datos.procedencia)
     print(
         "  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.\n"
         "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
@@ -1667,8 +1669,8 @@ class Sesion:
     def anotar(self, r):
         """Añade un Resultado a la tabla y lo enseña en una línea."""
         self.filas.append(r)
-        test = f" · test {porcentaje(r.test)} · top-5 {porcentaje(r.top5)}" if r.test else ""
-        print(f"  → {r.experimento}: val. {porcentaje(r.val)}{test} · {duracion(r.segundos)}")
+        medidas = ((c, como(getattr(r, campo))) for c, campo, como in COLUMNAS[4:])
+        print(f"  → {r.experimento} · " + " · ".join(f"{c} {m}" for c, m in medidas if m != "—"))
 
 
 def preparar_entorno(semilla):
@@ -1701,7 +1703,7 @@ class Opciones(argparse.ArgumentParser):
     """Analizador de argumentos que se queja en español y con el código de salida 2."""
 
     def error(self, message):
-        raise ErrorEntrada("opciones incorrectas; pruebe «python practica2.py --help»")
+        raise ErrorEntrada(f"opciones incorrectas ({message}); pruebe «python practica2.py --help»")
 
 
 def leer_opciones(argumentos):
@@ -1726,7 +1728,7 @@ def leer_opciones(argumentos):
 
 def cargar_todo(sesion, apartados):
     """Lee y comprueba todas las entradas antes de entrenar nada."""
-    print("\nDatos y pesos", flush=True)
+    print("\nDatos y pesos")
     por_clase = sesion.alcance.imagenes_por_clase
     if {"1", "2", "bonus"} & set(apartados):
         sesion.cifar = leer_cifar(por_clase)
@@ -1735,7 +1737,7 @@ def cargar_todo(sesion, apartados):
         sesion.pesos = buscar_pesos(RESNET50)
         construir_base(RESNET50, sesion.pesos)
         sesion.aves = datos_aves(por_clase, sesion.semilla)
-        print(f"  Aves: {sesion.aves.procedencia}\n  ResNet50: {sesion.pesos.etiqueta}", flush=True)
+        print(f"  Aves: {sesion.aves.procedencia}\n  ResNet50: {sesion.pesos.etiqueta}")
 
 
 def resumen(sesion, maquina, segundos, completo):
@@ -1746,6 +1748,7 @@ def resumen(sesion, maquina, segundos, completo):
         print(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
     if sesion.aves:
         print(f"Apartado 3: {sesion.aves.procedencia}; ResNet50 con {sesion.pesos.etiqueta}")
+        print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
     print()
@@ -1755,7 +1758,7 @@ def resumen(sesion, maquina, segundos, completo):
 def main(argumentos=None):
     """Ejecuta la práctica y devuelve la lista de Resultado que imprime RESUMEN.
 
-    ErrorEntrada si una entrada está mal. Con Ctrl-C imprime el resumen de lo medido y lo propaga.
+    ErrorEntrada si una entrada está mal. Con Ctrl-C imprime lo medido y lo propaga.
     """
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
@@ -1781,9 +1784,11 @@ def main(argumentos=None):
 
 def ejecutar(argumentos=None):
     """main con códigos de salida: 0, 2 si una entrada está mal y 130 tras Ctrl-C."""
+    sys.stdout, sys.stderr = (s or io.StringIO() for s in (sys.stdout, sys.stderr))  # si están cerradas
     for salida in (sys.stdout, sys.stderr):
         if isinstance(salida, io.TextIOWrapper):  # en un cuaderno no lo es
-            salida.reconfigure(errors="replace")  # un terminal sin acentos no detiene la práctica
+            # Un terminal sin acentos no detiene la práctica, y cada línea sale en cuanto se escribe.
+            salida.reconfigure(errors="replace", line_buffering=True)
     try:
         main(argumentos)
     except ErrorEntrada as error:

@@ -163,13 +163,6 @@ def test_se_queda_con_la_mejor_epoca_de_validacion():
     assert np.array_equal(ejecucion.prob_val, p.predecir(ejecucion.modelo, datos.val.x))
 
 
-def test_la_paciencia_detiene_un_entrenamiento_que_no_mejora(datos):
-    def quieto(pasos):
-        return keras.optimizers.SGD(0.0)
-
-    assert entrenar_basenet(datos, epocas=9, optimizador=quieto, paciencia=2).epocas == 3
-
-
 def test_lo_que_transforma_un_lote_nunca_alcanza_a_la_validacion(datos):
     vistas = []
 
