@@ -53,7 +53,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, 
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import Normalizer, normalize
 from sklearn.svm import SVC
 
 # =================================================================================================
@@ -158,6 +158,7 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
         motivo = str(error) or type(error).__name__
         if isinstance(error, OSError):
             motivo = "no existe" if isinstance(error, FileNotFoundError) else "no se puede leer"
+            que = error.filename or que
         raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {cura}") from error
 
 
@@ -412,11 +413,6 @@ class Progreso(keras.callbacks.Callback):
             f" · aciertos {porcentaje(logs['accuracy'])} · val. {porcentaje(logs['val_accuracy'])}"
             f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})"
         )
-
-
-def progreso():
-    """(verbose, callbacks) de Keras según dónde se escriba la salida."""
-    return (1, []) if sys.stdout.isatty() else (0, [Progreso()])
 
 
 # =================================================================================================
@@ -1026,9 +1022,12 @@ def entrenar(construir, datos, plan, semilla):
     mejor_epoca = keras.callbacks.EarlyStopping(
         "val_accuracy", mode="max", patience=plan.epocas, restore_best_weights=True
     )
-    verbose, avisos = progreso()
+    en_terminal = sys.stdout.isatty()
     opciones = dict(
-        epochs=plan.epocas, validation_data=(val.x, val.y), verbose=verbose, callbacks=[mejor_epoca, *avisos]
+        epochs=plan.epocas,
+        validation_data=(val.x, val.y),
+        verbose=int(en_terminal),
+        callbacks=[mejor_epoca] if en_terminal else [mejor_epoca, Progreso()],
     )
     inicio = time.perf_counter()
     if plan.transformar:
@@ -1085,14 +1084,8 @@ def medir_test(y, prob, es_probabilidad=True):
     return dict(
         test=calcularAccuracy(y, prob),
         top5=float(top_k_accuracy_score(y.argmax(1), prob, k=min(5, len(clases)), labels=clases)),
-        perdida_test=float(log_loss(y, normalizar(prob))) if es_probabilidad else None,
+        perdida_test=float(log_loss(y, normalize(prob.astype("float64"), "l1"))) if es_probabilidad else None,
     )
-
-
-def normalizar(prob):
-    """Probabilidades en float64 que suman uno por fila, como las espera scikit-learn."""
-    prob = prob.astype("float64")
-    return prob / prob.sum(1, keepdims=True)
 
 
 # =================================================================================================
@@ -1384,7 +1377,7 @@ def extraer(base, datos):
 
 def capas_escala(vectores):
     """Norma 1 por vector y media de train cero: iguala imágenes muy y poco contrastadas."""
-    unitarios = Normalizer().transform(vectores)
+    unitarios = normalize(vectores)
     media = unitarios.mean(0)
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
     # En float32, porque en float16 el cuadrado de la norma de un vector se desborda.
@@ -1507,7 +1500,7 @@ def mostrar_proyeccion(nombre, datos, vectores, clases=8):
     (eje,) = nueva_figura(nombre, tamano=(8, 5.5))
     real = datos.test.y.argmax(1)
     suyas = real < clases
-    puntos = PCA(2).fit_transform(Normalizer().transform(vectores.test.x[suyas]))
+    puntos = PCA(2).fit_transform(normalize(vectores.test.x[suyas]))
     for c in range(min(clases, len(datos.clases))):
         de_clase = real[suyas] == c
         eje.scatter(*puntos[de_clase].T, s=22, marker="osv^DPX*"[c], label=datos.clases[c])
@@ -1613,7 +1606,7 @@ def perdida_jerarquica(superclases, suavizado):
 
 def restringir(prob):
     """Probabilidades de las 100 clases restringidas a las 25 del guion y renormalizadas."""
-    return normalizar(np.maximum(prob[:, :CLASES], keras.config.epsilon()))
+    return normalize(np.maximum(prob[:, :CLASES], keras.config.epsilon()), "l1")
 
 
 def bonus(sesion):

@@ -245,7 +245,7 @@ def test_leerimagenes_recorta_el_centro_sin_deformarlo(tmp_path):
 def test_las_aves_se_parten_con_validacion_de_cada_especie(aislado):
     escribir_aves(aislado, "2011")
     datos = p.datos_aves(None, 7)
-    assert "real, 3 especies" in datos.procedencia
+    assert "real, 3 de sus 200 especies" in datos.procedencia
     assert (datos.val.y.sum(0) == 1).all() and (datos.train.y.sum(0) == 3).all()
     train, val, test = (huellas(getattr(datos, parte).x) for parte in PARTES)
     assert len({*train, *val, *test}) == len(lista_aves())
@@ -255,7 +255,7 @@ def test_la_pasada_rapida_lee_pocas_especies_de_las_aves_y_lo_dice(aislado, monk
     monkeypatch.setattr(p, "CLASES_AVES_RAPIDO", 2)
     escribir_aves(aislado, "curso")
     datos = p.datos_aves(imagenes_por_clase=20, semilla=7)
-    assert "subconjunto de 2 especies" in datos.procedencia
+    assert "real, 2 de sus 200 especies" in datos.procedencia
     assert datos.clases == ("Black footed Albatross", "Laysan Albatross")
     assert datos.test.y.shape == (4, 2)
 
@@ -276,7 +276,7 @@ def test_el_archivo_descargado_se_usa_sin_red_y_se_descomprime_una_vez(tmp_path,
     una = p.datos_aves(None, 7)
     monkeypatch.setattr(tarfile, "open", None)
     assert iguales(una, p.datos_aves(None, 7))
-    assert una.procedencia == "CUB-200-2011 real, 3 especies"
+    assert una.procedencia == "CUB-200-2011 real, 3 de sus 200 especies"
 
 
 def cambiar(fichero, viejo, nuevo):
