@@ -1730,7 +1730,7 @@ def cargar_todo(sesion, apartados):
         sesion.pesos = buscar_pesos(RESNET50)
         construir_base(RESNET50, sesion.pesos)
         sesion.aves = datos_aves(por_clase, sesion.semilla)
-        print(f"  Aves: {sesion.aves.procedencia}\n  ResNet50: {sesion.pesos.etiqueta}")
+        print(f"  Aves: {sesion.aves.procedencia}\n  {RESNET50.nombre}: {sesion.pesos.etiqueta}")
 
 
 def resumen(sesion, maquina, segundos, completo):
@@ -1740,7 +1740,7 @@ def resumen(sesion, maquina, segundos, completo):
     if sesion.cifar:
         print(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
     if sesion.aves:
-        print(f"Apartado 3: {sesion.aves.procedencia}; ResNet50 con {sesion.pesos.etiqueta}")
+        print(f"Apartado 3: {sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}")
         print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
