@@ -20,7 +20,6 @@ Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, époc
 import argparse
 import hashlib
 import io
-import lzma
 import os
 import pickle
 import platform
@@ -30,7 +29,6 @@ import tarfile
 import tempfile
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +37,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+# Con Ctrl-C durante los import, que tardan, tampoco hay traza.
+sys.excepthook = lambda c, *r: os._exit(130) if c is KeyboardInterrupt else sys.__excepthook__(c, *r)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow avisa de la GPU que no encuentra
 
 import keras
@@ -115,6 +115,7 @@ PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las
 
 # --- Presentación --------------------------------------------------------------------------------
 ANCHO = 110  # columnas de la tabla
+plt.rcParams["text.parse_math"] = False  # un nombre con dos $ no es una fórmula
 CURA_FIGURAS = "elija una carpeta en la que se pueda escribir"
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 
@@ -155,7 +156,7 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
     try:
         yield
     except errores as error:
-        motivo = str(error) or type(error).__name__
+        motivo = str(error).strip() or type(error).__name__
         if isinstance(error, OSError):
             motivo = "no existe" if isinstance(error, FileNotFoundError) else "no se puede leer"
             que = error.filename or que
@@ -457,15 +458,15 @@ def carpeta_imagenes():
     otra = os.environ.get(VARIABLE_IMAGENES)
     if not otra:
         return AQUI / "imagenes"
-    carpeta = Path(otra).expanduser()
+    carpeta = Path(os.path.expanduser(otra))
     with al_leer(f"{VARIABLE_IMAGENES}={otra}", "indique una carpeta que exista y se pueda leer"):
-        os.listdir(carpeta)
+        os.listdir(f"{carpeta}/.")  # con el punto, también falla si no se puede entrar
     return carpeta
 
 
 def cache_keras():
     """Carpeta donde Keras guarda lo que descarga (~/.keras salvo que KERAS_HOME diga otra)."""
-    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")))
 
 
 def hay_conexion(url):
@@ -489,7 +490,7 @@ def hay_conexion(url):
 def descargar(url, resumen, subcarpeta="datasets"):
     """Fichero de la URL en la caché de Keras, comprobado con su resumen; None si no hay red."""
     nombre = urlsplit(url).path.rsplit("/", 1)[-1]
-    if not (cache_keras() / subcarpeta / nombre).exists() and not hay_conexion(url):
+    if not os.path.exists(cache_keras() / subcarpeta / nombre) and not hay_conexion(url):
         print(f"  Sin conexión con {urlsplit(url).hostname}: no se puede descargar {nombre}.")
         return None
     anterior = socket.getdefaulttimeout()
@@ -510,14 +511,22 @@ def descargar(url, resumen, subcarpeta="datasets"):
 # --- CIFAR-100 -----------------------------------------------------------------------------------
 
 
-class LectorSeguro(pickle.Unpickler):
+class MatrizGuardada:
+    """Lo que un pickle guarda de una matriz; con uno corrupto, NumPy puede tumbar a Python."""
+
+    def __setstate__(self, *estado):
+        self.estado = estado
+
+    __init__ = __setstate__
+
+
+class LectorSeguro(pickle._Unpickler):  # el de C reserva lo que pida un índice corrupto
     """Lee los pickles de CIFAR-100 sin ejecutar nada: solo admite matrices de NumPy."""
 
     def find_class(self, module, name):
-        admitidos = {"_reconstruct": np.zeros(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
-        if module.split(".")[0] != "numpy" or name not in admitidos:
+        if module.split(".")[0] != "numpy" or name not in ("_reconstruct", "ndarray", "dtype"):
             raise pickle.UnpicklingError(f"contiene {module}.{name}, que no es un dato")
-        return admitidos[name]
+        return MatrizGuardada
 
 
 CURA_CIFAR = "bórrelo y vuelva a descargar CIFAR-100"
@@ -533,28 +542,24 @@ def leer_pickle(contenido, nombre):
 
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
-    with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, (KeyError, ValueError, TypeError)):
-        x, finas, gruesas = (np.asarray(lote[clave]) for clave in (b"data", b"fine_labels", b"coarse_labels"))
-    exigir(
-        x.dtype == np.uint8 and x.shape == (len(x), 3 * 32 * 32) and len(x),
-        f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}",
-    )
+    with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, Exception):
+        ((_, forma, _, por_columnas, pixeles),) = lote[b"data"].estado
+        x = np.frombuffer(pixeles, np.uint8).reshape(forma, order="F" if por_columnas else "C")
+        listas = lote[b"fine_labels"], lote[b"coarse_labels"]
+        finas, gruesas = (np.array([e for e in lista if isinstance(e, int)]) for lista in listas)
+    correcta = x.shape[1:] == (3 * 32 * 32,) and len(x)
+    exigir(correcta, f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}")
     for etiquetas, clases in ((finas, 100), (gruesas, 20)):
-        exigir(
-            etiquetas.shape == (len(x),) and etiquetas.dtype.kind == "i",
-            f"{nombre}: no hay una etiqueta entera por imagen; {CURA_CIFAR}",
-        )
-        exigir(
-            etiquetas.min() >= 0 and etiquetas.max() < clases,
-            f"{nombre}: hay etiquetas fuera de 0-{clases - 1}; {CURA_CIFAR}",
-        )
+        enteras = etiquetas.shape == (len(x),) and etiquetas.dtype.kind == "i"
+        exigir(enteras, f"{nombre}: no hay una etiqueta entera por imagen; {CURA_CIFAR}")
+        fuera = etiquetas.min() < 0 or etiquetas.max() >= clases
+        exigir(not fuera, f"{nombre}: hay etiquetas fuera de 0-{clases - 1}; {CURA_CIFAR}")
     return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), finas, gruesas
 
 
 def pickles_cifar(origen):
     """Bytes de los ficheros train, test y meta, de una carpeta o de un tar sin extraer."""
-    ilegible = (OSError, EOFError, KeyError, AttributeError, tarfile.TarError, lzma.LZMAError, zlib.error)
-    with al_leer(origen, CURA_CIFAR, ilegible):
+    with al_leer(origen, CURA_CIFAR, Exception):  # uno dañado puede lanzar cualquier cosa
         if origen.is_dir():
             return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
         with tarfile.open(origen) as tar:  # de una pasada: volver atrás descomprime otra vez
@@ -576,7 +581,7 @@ def leer_cifar(imagenes_por_clase=None):
     carpetas = (carpeta_imagenes(), cache, cache / "cifar-100-python-target")
     nombres = ("cifar-100-python", "cifar-100-python.tar.gz", "cifar-100-python.tar.xz")
     candidatos = [carpeta / nombre for carpeta in carpetas for nombre in nombres]
-    origen = next((c for c in candidatos if c.exists()), None) or descargar(CIFAR_URL, CIFAR_SHA256)
+    origen = next((c for c in candidatos if os.path.exists(c)), None) or descargar(CIFAR_URL, CIFAR_SHA256)
     if origen is None:
         return cifar_sintetico(imagenes_por_clase)
     pickles = {
@@ -587,7 +592,7 @@ def leer_cifar(imagenes_por_clase=None):
     x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
     with al_leer(f"{origen}, meta", CURA_CIFAR, (AttributeError, TypeError, ValueError)):
         nombres_clases = [n.decode() for n in pickles["meta"].get(b"fine_label_names", [])]
-    completo = len(nombres_clases) == len(np.unique(finas)) == len(np.unique(finas_test)) == 100
+    completo = len(nombres_clases) == len(np.unique(finas_test)) == (np.bincount(finas) > 1).sum() == 100
     exigir(completo, f"{origen}: no tiene imágenes y nombre de las 100 clases; {CURA_CIFAR}")
     superclases = np.zeros(100, int)
     superclases[finas] = gruesas
@@ -691,7 +696,7 @@ def leer_lineas(fichero):
     """Líneas no vacías de un fichero de texto, sin blancos ni finales de Windows."""
     with al_leer(fichero, CURA_LISTA):
         texto = fichero.read_text(encoding="utf-8-sig")
-    lineas = [linea.strip() for linea in texto.splitlines() if linea.strip()]
+    lineas = list(dict.fromkeys(linea.strip() for linea in texto.splitlines() if linea.strip()))
     exigir(lineas, f"{fichero}: está vacío; {CURA_LISTA}")
     return lineas
 
@@ -710,16 +715,10 @@ def listas_2011(raiz):
     rutas, particion, etiquetas, clases = (leer_por_id(raiz / fichero) for fichero in ficheros)
     for fichero, lista in zip(ficheros[1:3], (particion, etiquetas)):
         suelto = min(rutas.keys() ^ lista.keys(), default="")
-        exigir(
-            not suelto,
-            f"{raiz / fichero}: el identificador {suelto} no está aquí y en images.txt a la vez;"
-            f" {CURA_LISTA}",
-        )
+        exigir(not suelto, f"{raiz / fichero}: el id {suelto} falta aquí o en images.txt; {CURA_LISTA}")
     for i, ruta in rutas.items():
-        exigir(
-            particion[i] in ("0", "1") and clases.get(etiquetas[i]) == ruta.split("/")[0],
-            f"{raiz}: las listas no dicen si {ruta} es de train (0 o 1) o no es esa su clase; {CURA_LISTA}",
-        )
+        bien = particion[i] in ("0", "1") and clases.get(etiquetas[i]) == ruta.split("/")[0]
+        exigir(bien, f"{raiz}: {ruta} no es de train ni de test (1 o 0) o su clase es otra; {CURA_LISTA}")
     train, test = ([r for i, r in rutas.items() if particion[i] == cual] for cual in "10")
     return ListasAves(raiz / "images", train, test, "CUB-200-2011")
 
@@ -745,27 +744,24 @@ def comprobar_listas(listas):
     """ErrorEntrada si una ruta sale de la carpeta o falta, o si una clase no se puede partir."""
     raiz = listas.raiz
     for ruta in listas.train + listas.test:
+        exigir(os.path.isfile(raiz / ruta), f"{raiz / ruta}: está en la lista y no existe; cópiela")
         dentro = ruta.count("/") == 1 and (raiz / ruta).resolve().is_relative_to(raiz.resolve())
         exigir(dentro, f"{ruta}: no es «clase/imagen» dentro de {raiz}; {CURA_LISTA}")
-        exigir((raiz / ruta).is_file(), f"{raiz / ruta}: está en la lista y no existe; cópiela")
     exigir(listas.train and listas.test, f"{raiz}: train o test no tiene imágenes; {CURA_LISTA}")
     repetida = min(set(listas.train) & set(listas.test), default="")
     exigir(not repetida, f"{raiz}: {repetida} está en train y en test; {CURA_LISTA}")
     clases, cuentas = np.unique([ruta.split("/")[0] for ruta in listas.train], return_counts=True)
-    exigir(
-        cuentas.min() >= MINIMO_POR_CLASE,
-        f"{raiz / clases[cuentas.argmin()]}: hacen falta {MINIMO_POR_CLASE} imágenes de train"
-        f" para apartar la validación; {CURA_LISTA}",
-    )
-    sin_train = min({ruta.split("/")[0] for ruta in listas.test} - set(clases), default="")
-    exigir(not sin_train, f"{raiz}: la clase {sin_train} no tiene imágenes de train; {CURA_LISTA}")
+    pocas = f"{raiz / clases[cuentas.argmin()]}: necesita {MINIMO_POR_CLASE} imágenes de train; {CURA_LISTA}"
+    exigir(cuentas.min() >= MINIMO_POR_CLASE, pocas)
+    coja = min({ruta.split("/")[0] for ruta in listas.test} ^ set(clases), default="")
+    exigir(not coja, f"{raiz}: la clase {coja} no tiene imágenes de train o de test; {CURA_LISTA}")
     exigir(len(clases) >= MINIMO_ESPECIES, f"{raiz}: hacen falta {MINIMO_ESPECIES} especies")
 
 
 def leer_imagen(fichero):
     """Imagen RGB uint8 de LADO_AVES px de lado; recorta el centro para no deformarla."""
-    ilegible = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-    with al_leer(fichero, "vuelva a copiar la imagen", ilegible):
+    with al_leer(fichero, "vuelva a copiar la imagen", Exception), Image.open(fichero) as original:
+        exigir(original.mode[0] not in "IF", "tiene más de 8 bits por canal")  # Keras los recorta a 255
         imagen = keras.utils.load_img(
             fichero, target_size=(LADO_AVES, LADO_AVES), interpolation="bilinear", keep_aspect_ratio=True
         )
@@ -807,11 +803,13 @@ def extraer_aves(archivo):
     destino = archivo.parent / "cub_200_2011_extraido"
     if not destino.exists():
         print(f"  Descomprimiendo {archivo.name}…")
-        with tempfile.TemporaryDirectory(dir=archivo.parent) as provisional:
-            roto = (OSError, EOFError, tarfile.TarError, zlib.error)
-            with al_leer(archivo, "libere espacio o bórrelo", roto), tarfile.open(archivo) as tar:
-                tar.extraction_filter = tarfile.data_filter  # nada sale de la carpeta
-                tar.extractall(Path(provisional) / "datos")
+        with (
+            al_leer(archivo, "libere espacio o bórrelo", Exception),
+            tempfile.TemporaryDirectory(dir=archivo.parent) as provisional,
+            tarfile.open(archivo) as tar,
+        ):
+            tar.extraction_filter = tarfile.data_filter  # nada sale de la carpeta
+            tar.extractall(Path(provisional) / "datos")
             os.replace(Path(provisional) / "datos", destino)
     return destino
 
@@ -824,6 +822,7 @@ def datos_aves(imagenes_por_clase, semilla):
         if archivo is None:
             return aves_sinteticas(imagenes_por_clase, semilla)
         listas = listar_aves(extraer_aves(archivo))
+        exigir(listas, f"{archivo.parent}/cub_200_2011_extraido: no tiene aves; bórrela")
     if imagenes_por_clase:
         listas = recortar_listas(listas)
     print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…")
@@ -913,7 +912,7 @@ def construir_base(red, pesos, lado=LADO_AVES):
     """
     entrada = red.preprocesar(keras.Input((lado, lado, 3)))
     cura = f"ponga los pesos de {red.nombre} sin cabeza o quite el fichero"
-    with al_leer(pesos.fichero, cura, (OSError, ValueError, KeyError)):
+    with al_leer(pesos.fichero, cura, (OSError, ValueError, KeyError, RuntimeError)):
         base = red.constructor(include_top=False, weights=pesos.fichero, input_tensor=entrada)
     for capa in base.layers:
         if isinstance(capa, layers.BatchNormalization):
@@ -1674,7 +1673,7 @@ def preparar_entorno(semilla):
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
-    con_gpu = bool(keras.distribution.list_devices("gpu"))
+    con_gpu = "cpu" not in str(keras.ops.exp(keras.ops.zeros(2)).device).lower()  # en los tres motores
     keras.config.set_dtype_policy("mixed_float16" if con_gpu else "float32")
     return (
         f"Python {platform.python_version()} · Keras {keras.__version__} sobre {motor}"
@@ -1787,6 +1786,9 @@ def ejecutar(argumentos=None):
     except ErrorEntrada as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # quien leía la salida (head, less) se ha ido
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # y Python todavía la vacía al terminar
+        return 141
     except KeyboardInterrupt:
         print("Interrumpido con Ctrl-C.", file=sys.stderr)
         return 130
