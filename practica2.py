@@ -18,6 +18,7 @@ Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, époc
 """
 
 import argparse
+import gc
 import hashlib
 import io
 import os
@@ -296,10 +297,9 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
     curvas = hist.history
     mejor = int(np.argmax(curvas["val_accuracy"]))
     epocas = range(1, len(curvas["loss"]) + 1)
-    valor_mejor, ultimo = max(curvas["val_accuracy"]), curvas["val_accuracy"][-1]
+    ultima = porcentaje(curvas["val_accuracy"][-1])
     print(
-        f"  Early stopping: se queda con la época {mejor + 1} de {len(epocas)}, con"
-        f" {porcentaje(valor_mejor)} en validación; la última tiene {porcentaje(ultimo)}"
+        f"  Early stopping: se queda con la época {mejor + 1} de {len(epocas)}; en la última, val. {ultima}"
     )
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
@@ -1124,8 +1124,8 @@ def apartado1(sesion):
     )
     print("\n1.1 Arquitectura")
     construir_basenet().summary(line_length=80)
-    clases_train = datos.train.y.argmax(1)
-    ejemplos = [np.median(np.flatnonzero(clases_train == c)).astype(int) for c in range(CLASES)]
+    clase = datos.train.y.argmax(1)
+    ejemplos = [np.median(np.flatnonzero(clase == c)).astype(int) for c in range(CLASES)]
     mostrar_rejilla("Una imagen de cada clase", datos.train.x[ejemplos], datos.clases, columnas=9)
     pausa("1.1: la red y los datos")
 
@@ -1327,8 +1327,7 @@ def apartado2(sesion):
     alcanzada = subir_escalera(datos, sesion)
     distintos = [n for n in vars(RECETA_FINAL) if getattr(RECETA_FINAL, n) != getattr(alcanzada, n)]
     print(
-        "\n  La receta final "
-        + ("es la de la escalera." if not distintos else f"difiere en: {', '.join(distintos)}.")
+        "\n  La receta final", "difiere en: " + ", ".join(distintos) if distintos else "es la de la escalera"
     )
     pausa("2.1: la escalera")
 
@@ -1531,6 +1530,7 @@ def comparar(resultados):
 def apartado3(sesion):
     """3. ResNet50 en las aves: extractor de características (3.1) y ajuste fino (3.2)."""
     red, pesos, datos = RESNET50, sesion.pesos, sesion.aves
+    sesion.aves = None  # ninguna otra parte las usa y ocupan cerca de 1 GB
     titulo(f"APARTADO 3 · {red.nombre} en Caltech-UCSD", f"{datos.procedencia} · {pesos.etiqueta}")
     print(
         f"  {len(datos.clases)} especies · entrenamiento {len(datos.train.x)}"
@@ -1652,6 +1652,7 @@ class Sesion:
     aves: Datos | None = None
     pesos: Pesos | None = None
     filas: list = field(default_factory=list)
+    origenes: list = field(default_factory=list)  # qué datos y pesos usa cada parte, para RESUMEN
     basenet_test: np.ndarray | None = None  # para comparar BaseNet con la red mejorada
 
     def datos25(self):
@@ -1724,22 +1725,22 @@ def cargar_todo(sesion, apartados):
     por_clase = sesion.alcance.imagenes_por_clase
     if {"1", "2", "bonus"} & set(apartados):
         sesion.cifar = leer_cifar(por_clase)
-        print(f"  CIFAR-100: {sesion.cifar.procedencia}")
+        sesion.origenes.append(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
     if "3" in apartados:
         sesion.pesos = buscar_pesos(RESNET50)
         construir_base(RESNET50, sesion.pesos)
         sesion.aves = datos_aves(por_clase, sesion.semilla)
-        print(f"  Aves: {sesion.aves.procedencia}\n  {RESNET50.nombre}: {sesion.pesos.etiqueta}")
+        origen = f"Apartado 3: {sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}"
+        sesion.origenes.append(origen)
+    print(*sesion.origenes, sep="\n")
 
 
 def resumen(sesion, maquina, segundos, completo):
     """Imprime la tabla final con lo que hace falta para saber de dónde sale cada cifra."""
     titulo("RESUMEN" if completo else "RESUMEN PARCIAL: la ejecución se interrumpió")
-    print(f"{maquina} · semilla {sesion.semilla} · {duracion(segundos)} en total")
-    if sesion.cifar:
-        print(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
-    if sesion.aves:
-        print(f"Apartado 3: {sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}")
+    total = f"{maquina} · semilla {sesion.semilla} · {duracion(segundos)} en total"
+    print(total, *sesion.origenes, sep="\n")
+    if sesion.pesos:
         print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
@@ -1768,6 +1769,8 @@ def main(argumentos=None):
         for parte, ejecutar_parte in PARTES.items():
             if parte in opciones.apartados:
                 ejecutar_parte(sesion)
+                keras.backend.clear_session()  # las redes de una parte no estorban a la siguiente
+                gc.collect()
         completo = True
     finally:
         resumen(sesion, maquina, time.perf_counter() - inicio, completo)

@@ -62,7 +62,7 @@ def medir(parte):
             "maquina": maquina,
             "semilla": sesion.semilla,
             "segundos": segundos,
-            "datos": (sesion.aves or sesion.cifar).procedencia,
+            "datos": sesion.origenes[0].split(": ", 1)[1].split(";")[0],
             "pesos": sesion.pesos and sesion.pesos.etiqueta,
             "codigo": huella(),
         }
