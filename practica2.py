@@ -12,7 +12,7 @@ Uso:         python practica2.py            (con --help, las opciones; ninguna e
 Necesita:    pip install -r requirements.txt
 Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga Keras; sin
              red, usa datos sintéticos y pesos aleatorios, y lo dice en cada parte, figura y RESUMEN.
-Duración:    una hora en dos núcleos sin GPU; con datos sintéticos, unos 10 minutos.
+Duración:    de una hora a hora y media en dos núcleos sin GPU; con GPU, no medido.
 Al terminar: RESUMEN, una tabla con una fila por experimento: parámetros, épocas, segundos y
              aciertos en validación y en test.
 """
@@ -1326,9 +1326,8 @@ def apartado2(sesion):
     titulo("APARTADO 2 · Mejora de BaseNet", datos.procedencia)
     alcanzada = subir_escalera(datos, sesion)
     distintos = [n for n in vars(RECETA_FINAL) if getattr(RECETA_FINAL, n) != getattr(alcanzada, n)]
-    print(
-        "\n  La receta final", "difiere en: " + ", ".join(distintos) if distintos else "es la de la escalera"
-    )
+    diferencia = ", ".join(distintos) or "nada"
+    print(f"\n  La receta final difiere de la de la escalera en: {diferencia}.")
     pausa("2.1: la escalera")
 
     print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
@@ -1744,7 +1743,6 @@ def resumen(sesion, maquina, segundos, completo):
         print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
-    print()
     imprimir_resultados(sesion.filas)
 
 
