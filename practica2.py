@@ -6,7 +6,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada y sin escrib
     Apartado 2   BaseNet mejorada paso a paso; cada paso se mide en validación.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red residual que aprende a la vez las 100 clases y sus 20 superclases.
+    Bonus        una red que aprende las 100 clases y sus 20 superclases, y luego se especializa en 25.
 
 Uso:         python practica2.py            (con --help, las opciones; ninguna es necesaria)
 Necesita:    pip install -r requirements.txt
@@ -89,12 +89,13 @@ LOTE_BASENET = 32  # imágenes; 352 pasos por época
 # --- Apartado 2 ----------------------------------------------------------------------------------
 LOTE = 128  # imágenes; 88 pasos por época
 TASA_ADAM = 1e-3  # la de Kingma y Ba (2015)
-TASA_SGD = 0.1  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
+TASA_SGD = 0.2  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa (Smith y Topin, 2019)
 L2 = 2.5e-4  # por la suma de cuadrados: un weight decay de 5e-4 (Zagoruyko y Komodakis, 2016)
 SUAVIZADO = 0.1  # label smoothing; también en las cabezas y el ajuste fino del Apartado 3
 DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
 BORRADO = (0.03, 0.125)  # fracción del área que tapa el borrado; alrededor de 8 x 8 px
+EPSILON_BLANQUEO = 5e-4  # varianza que se suma, para no ampliar el ruido de las últimas componentes
 SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 # --- Apartado 3 ----------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validació
 ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
 # --- Bonus ---------------------------------------------------------------------------------------
+TASA_ESPECIALISTA = 0.02  # pico del ciclo; un décimo: parte de una red ya entrenada
 PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
 
 # --- Presentación --------------------------------------------------------------------------------
@@ -132,12 +134,23 @@ class Alcance:
     convolucional: int
     ajuste: int
     bonus: int
+    especialista: int
     imagenes_por_clase: int | None = None
 
 
-COMPLETO = Alcance(basenet=30, escalera=5, mejorada=24, cabezas=40, convolucional=12, ajuste=3, bonus=5)
+COMPLETO = Alcance(
+    basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=3, bonus=11, especialista=3
+)
 RAPIDO = Alcance(
-    basenet=3, escalera=1, mejorada=2, cabezas=3, convolucional=2, ajuste=1, bonus=1, imagenes_por_clase=20
+    basenet=3,
+    escalera=1,
+    mejorada=2,
+    cabezas=3,
+    convolucional=2,
+    ajuste=1,
+    bonus=1,
+    especialista=1,
+    imagenes_por_clase=20,
 )
 
 
@@ -489,17 +502,15 @@ def hay_conexion(url):
 
 def descargar(url, resumen, subcarpeta="datasets"):
     """Fichero de la URL en la caché de Keras, comprobado con su resumen; None si no hay red."""
-    nombre = urlsplit(url).path.rsplit("/", 1)[-1]
-    if not os.path.exists(cache_keras() / subcarpeta / nombre) and not hay_conexion(url):
+    nombre, cache = urlsplit(url).path.rsplit("/", 1)[-1], cache_keras()
+    if not os.path.exists(cache / subcarpeta / nombre) and not hay_conexion(url):
         print(f"  Sin conexión con {urlsplit(url).hostname}: no se puede descargar {nombre}.")
         return None
     anterior = socket.getdefaulttimeout()
     socket.setdefaulttimeout(ESPERA_DESCARGA)
     try:
         return Path(
-            keras.utils.get_file(
-                nombre, url, file_hash=resumen, cache_subdir=subcarpeta, cache_dir=cache_keras()
-            )
+            keras.utils.get_file(nombre, url, cache_subdir=subcarpeta, file_hash=resumen, cache_dir=cache)
         )
     except Exception as error:  # get_file lanza Exception a secas cuando falla la red
         print(f"  No se ha podido descargar {nombre}: {error}")
@@ -568,10 +579,8 @@ def pickles_cifar(origen):
 
 
 def orden_canonico(x, y):
-    """Índices que ordenan por clase y, dentro de ella, por los bytes de la imagen.
-
-    Así la copia de Keras y la del archivo, que vienen en otro orden, dan la misma partición.
-    """
+    """Índices que ordenan por clase y, dentro de ella, por los bytes de la imagen: así la copia de Keras y
+    la del archivo, que vienen en otro orden, dan la misma partición."""
     return np.array(sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes())))
 
 
@@ -613,32 +622,27 @@ def unas_por_clase(indices, etiquetas, cuantas):
     )
 
 
-def cifar_sintetico(imagenes_por_clase=None, semilla=0):
-    """Sustituto de CIFAR-100: un patrón de color por clase, desplazado y con ruido.
+def imagenes_sinteticas(clases, rejilla, lado, cuantas):
+    """[x, y, x, y] de train y test, con cuantas imágenes por clase: un mosaico de color y ruido. Sirven para
+    que el script funcione sin red: se aprenden, pero no dicen nada de los datos reales."""
+    azar, partes = np.random.default_rng(0), []
+    mosaicos = azar.uniform(40, 215, (clases, rejilla, rejilla, 3))
+    for y in (np.repeat(np.arange(clases), por_clase) for por_clase in cuantas):
+        x = (mosaicos[y] + azar.normal(0, 45, (len(y), rejilla, rejilla, 3))).clip(0, 255).astype(np.uint8)
+        partes += [np.kron(x, np.ones((1, lado // rejilla, lado // rejilla, 1), np.uint8)), y]
+    return partes
 
-    Sirve para que el script funcione sin red; una red lo aprende, pero no dice nada de CIFAR-100.
-    """
-    azar = np.random.default_rng(semilla)
-    patrones = np.kron(azar.uniform(40, 215, (100, 8, 8, 3)), np.ones((1, 4, 4, 1)))
 
-    def muestras(por_clase):
-        y = np.repeat(np.arange(100), por_clase)
-        x = patrones[y] + azar.normal(0, 45, (len(y), 32, 32, 3))
-        giros = azar.integers(-3, 4, (len(y), 2))
-        x = np.stack([np.roll(imagen, giro, (0, 1)) for imagen, giro in zip(x, giros)])
-        return x.clip(0, 255).astype(np.uint8), y
-
-    train, test = muestras(imagenes_por_clase or 60), muestras(imagenes_por_clase or 20)
+def cifar_sintetico(imagenes_por_clase=None):
+    """Sustituto de CIFAR-100."""
+    partes = imagenes_sinteticas(100, 8, 32, (imagenes_por_clase or 60, imagenes_por_clase or 20))
     nombres = tuple(f"clase {c}" for c in range(100))
-    return Cifar(*train, *test, nombres, np.arange(100) // 5, "CIFAR-100 SINTÉTICO")
+    return Cifar(*partes, nombres, np.arange(100) // 5, "CIFAR-100 SINTÉTICO")
 
 
 def indices_validacion(etiquetas, semilla):
-    """Máscara (n,) del 10 % de validación, estratificado: al menos una imagen de cada clase.
-
-    Cada clase se sortea por su cuenta, de modo que las 25 clases apartan las mismas imágenes
-    cuando se entrena con ellas solas que cuando se entrena con las 100.
-    """
+    """Máscara (n,) del 10 % de validación, estratificado: al menos una imagen de cada clase. Cada clase se
+    sortea por su cuenta, y así las 25 clases apartan las mismas imágenes solas que entre las 100."""
     mascara = np.zeros(len(etiquetas), bool)
     for clase in np.unique(etiquetas):
         indices = np.flatnonzero(etiquetas == clase)
@@ -656,11 +660,8 @@ def partir(x, y, x_test, y_test, clases, procedencia, semilla):
 
 
 def cargarImagenes(cifar=None, num_clases=CLASES):
-    """Las primeras num_clases de CIFAR-100, como la función que da el guion.
-
-    Devuelve (x_train, y_train, x_test, y_test): imágenes float32 en [0, 1], (n, 32, 32, 3), y
-    clases en one-hot, (n, num_clases).
-    """
+    """Las primeras num_clases de CIFAR-100, como la función que da el guion. Devuelve x_train, y_train,
+    x_test, y_test: imágenes float32 en [0, 1], (n, 32, 32, 3), y clases en one-hot, (n, num_clases)."""
     cifar = cifar or leer_cifar()
     partes = []
     for x, y in ((cifar.x_train, cifar.y_train), (cifar.x_test, cifar.y_test)):
@@ -769,22 +770,17 @@ def leer_imagen(fichero):
 
 
 def leerImagenes(vec_imagenes, path):
-    """Imágenes de una lista de rutas relativas a path.
-
-    Devuelve (imágenes uint8 (n, 224, 224, 3), nombre de la clase de cada una (n,)).
-    """
+    """Imágenes uint8 (n, 224, 224, 3) de una lista de rutas relativas a path, y su clase por nombre (n,)."""
     with ThreadPoolExecutor() as hilos:  # PIL suelta el GIL mientras descomprime
         imagenes = list(hilos.map(leer_imagen, [Path(path) / ruta for ruta in vec_imagenes]))
     return np.stack(imagenes), np.array([ruta.split("/")[0] for ruta in vec_imagenes])
 
 
 def cargarDatos(path, listas=None):
-    """Aves de la carpeta path, en cualquiera de los tres formatos, como la función del guion.
-
-    Devuelve (train, train_clases, test, test_clases, nombres), en orden canónico (por clase y nombre
-    del fichero): imágenes uint8 (n, 224, 224, 3), clases en one-hot (n, clases) y el nombre de cada
-    clase, que salen de los datos. ErrorEntrada si en path no hay aves.
-    """
+    """Aves de la carpeta path, en cualquiera de los tres formatos, como la función del guion. Devuelve
+    train, train_clases, test, test_clases y nombres, en orden canónico (por clase y nombre del fichero):
+    imágenes uint8 (n, 224, 224, 3), clases en one-hot (n, clases) y el nombre de cada clase, que salen de
+    los datos. ErrorEntrada si en path no hay aves."""
     listas = listas or listar_aves(path)
     exigir(listas, f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
     train, nombres_train = leerImagenes(sorted(listas.train), listas.raiz)
@@ -796,10 +792,8 @@ def cargarDatos(path, listas=None):
 
 
 def extraer_aves(archivo):
-    """Descomprime CUB_200_2011.tgz una sola vez junto a él y devuelve la carpeta que lo contiene.
-
-    Se descomprime con otro nombre y se renombra al acabar: un corte no deja nada a medias.
-    """
+    """Descomprime CUB_200_2011.tgz una sola vez junto a él y devuelve la carpeta que lo contiene. Lo hace
+    con otro nombre y lo renombra al acabar: un corte no deja nada a medias."""
     destino = archivo.parent / "cub_200_2011_extraido"
     if not destino.exists():
         print(f"  Descomprimiendo {archivo.name}…")
@@ -842,20 +836,13 @@ def recortar_listas(listas):
 
 
 def aves_sinteticas(imagenes_por_clase, semilla):
-    """Sustituto de las aves: una textura de franjas de color por clase, desplazada y con ruido."""
-    azar = np.random.default_rng(0)
+    """Sustituto de las aves."""
     clases = CLASES_AVES_RAPIDO
-    texturas = azar.uniform(30, 225, (clases, 7, 7, 3))
-
-    def muestras(por_clase):
-        y = np.repeat(np.arange(clases), por_clase)
-        x = texturas[y] + azar.normal(0, 40, (len(y), 7, 7, 3))
-        x = np.kron(x.clip(0, 255).astype(np.uint8), np.ones((1, 32, 32, 1), np.uint8))
-        return x, keras.utils.to_categorical(y, clases)
-
-    nombres = [f"especie {c}" for c in range(clases)]
-    train, test = (muestras(8), muestras(4)) if imagenes_por_clase else (muestras(12), muestras(6))
-    return partir(*train, *test, nombres, "aves SINTÉTICAS", semilla)
+    x, y, x_test, y_test = imagenes_sinteticas(
+        clases, 7, LADO_AVES, (8, 4) if imagenes_por_clase else (12, 6)
+    )
+    y, y_test = (keras.utils.to_categorical(clase, clases) for clase in (y, y_test))
+    return partir(x, y, x_test, y_test, [f"especie {c}" for c in range(clases)], "aves SINTÉTICAS", semilla)
 
 
 # --- Redes preentrenadas -------------------------------------------------------------------------
@@ -905,11 +892,9 @@ def buscar_pesos(red):
 
 
 def construir_base(red, pesos, lado=LADO_AVES):
-    """Red preentrenada sin cabeza: de píxeles (n, lado, lado, 3), 0 a 255, a mapas (n, h, w, c).
-
-    Incluye su propio preprocesado, una sola vez. Las capas de batch normalization quedan
-    congeladas una a una: en Keras 3 base(x, training=False) no basta dentro de fit.
-    """
+    """Red preentrenada sin cabeza: de píxeles (n, lado, lado, 3), 0 a 255, a mapas (n, h, w, c). Incluye
+    su preprocesado, una sola vez. Las capas de batch normalization quedan congeladas una a una: en Keras 3
+    base(x, training=False) no basta dentro de fit."""
     entrada = red.preprocesar(keras.Input((lado, lado, 3)))
     cura = f"ponga los pesos de {red.nombre} sin cabeza o quite el fichero"
     with al_leer(pesos.fichero, cura, (OSError, ValueError, KeyError, RuntimeError)):
@@ -926,11 +911,8 @@ def construir_base(red, pesos, lado=LADO_AVES):
 
 
 class Lotes(keras.utils.PyDataset):
-    """Lotes barajados en cada época, transformados al servirlos y no antes.
-
-    Con mapas en float16 evita que fit convierta la matriz entera a float32; con imágenes de aves
-    aplica el aumento de datos, que así nunca alcanza a la validación.
-    """
+    """Lotes barajados en cada época, transformados al servirlos y no antes. Con mapas en float16 evita que
+    fit convierta la matriz entera a float32; con aves, aumenta los datos, y nunca los de validación."""
 
     def __init__(self, x, y, lote, transformar, semilla):
         super().__init__()
@@ -982,19 +964,17 @@ def adam(pasos):
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube en línea recta (Smith y Topin, 2019) y baja con un coseno hasta cero.
-
-    El coseno es de Loshchilov y Hutter (2017).
-    """
+    """Tasa que sube en línea recta (Smith y Topin, 2019) y baja con un coseno hasta cero (Loshchilov y
+    Hutter, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
     return keras.optimizers.schedules.CosineDecay(
         0.0, max(1, pasos - subida), warmup_target=tasa, warmup_steps=subida
     )
 
 
-def sgd_ciclo(pasos):
+def sgd_ciclo(pasos, tasa=TASA_SGD):
     """SGD con momento de Nesterov y un ciclo de tasa."""
-    return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
+    return keras.optimizers.SGD(ciclo(tasa, pasos), momentum=0.9, nesterov=True)
 
 
 def adam_ciclo(tasa, pasos):
@@ -1003,11 +983,9 @@ def adam_ciclo(tasa, pasos):
 
 
 def entrenar(construir, datos, plan, semilla):
-    """Entrena una red recién construida y la deja en su mejor época de validación.
-
-    construir() devuelve la red sin compilar. Los pesos se inicializan aquí, con la semilla, así que
-    ningún experimento continúa el anterior ni depende del orden. De datos no se mira test.
-    """
+    """Entrena la red que devuelve construir(), sin compilar, y la deja en su mejor época de validación. Los
+    pesos se inicializan aquí, con la semilla, así que ningún experimento continúa el anterior ni depende del
+    orden. De datos no se mira test."""
     train, val = datos.train, datos.val
     keras.utils.set_random_seed(semilla)
     modelo = construir()
@@ -1062,19 +1040,11 @@ def calcularAccuracy(labels, preds):
     return float(np.mean(np.argmax(labels, axis=1) == np.argmax(preds, axis=1)))
 
 
-def fila(apartado, experimento, ejecucion, datos, prob_test=None, prob_val=None):
-    """Resultado de una ejecución; las medidas de test, solo si se dan sus probabilidades."""
-    prob_val = ejecucion.prob_val if prob_val is None else prob_val
+def fila(apartado, experimento, e, datos, prob_test=None, prob_val=None):
+    """Resultado de la Ejecucion e; las medidas de test, solo si se dan sus probabilidades."""
+    val = calcularAccuracy(datos.val.y, e.prob_val if prob_val is None else prob_val)
     medidas = medir_test(datos.test.y, prob_test) if prob_test is not None else {}
-    return Resultado(
-        apartado,
-        experimento,
-        ejecucion.parametros,
-        ejecucion.epocas,
-        ejecucion.segundos,
-        calcularAccuracy(datos.val.y, prob_val),
-        **medidas,
-    )
+    return Resultado(apartado, experimento, e.parametros, e.epocas, e.segundos, val, **medidas)
 
 
 def medir_test(y, prob, es_probabilidad=True):
@@ -1110,7 +1080,7 @@ def capas_basenet(num_clases=CLASES):
 
 
 def construir_basenet():
-    """BaseNet (24.197 parámetros): imágenes (n, 32, 32, 3) -> probabilidades (n, 25)."""
+    """BaseNet, de 24.197 parámetros: imágenes (n, 32, 32, 3) -> probabilidades (n, 25)."""
     return keras.Sequential([keras.Input((32, 32, 3)), *capas_basenet()], name="BaseNet")
 
 
@@ -1132,11 +1102,12 @@ def apartado1(sesion):
     print("\n1.2 Entrenamiento y evaluación")
     plan = Plan(sesion.alcance.basenet, LOTE_BASENET, adam)
     ejecucion = entrenar(construir_basenet, datos, plan, sesion.semilla)
-    sesion.basenet_test = predecir(ejecucion.modelo, datos.test.x)
-    sesion.anotar(fila("1", "BaseNet", ejecucion, datos, sesion.basenet_test))
+    test = predecir(ejecucion.modelo, datos.test.x)
+    sesion.probabilidades["BaseNet"] = ejecucion.prob_val, test
+    sesion.anotar(fila("1", "BaseNet", ejecucion, datos, test))
     mostrarEvolucion(ejecucion.hist, "BaseNet: evolución")
-    mostrar_confusion("BaseNet: matriz de confusión", datos, sesion.basenet_test)
-    mostrar_predicciones("BaseNet: imágenes de test", datos, sesion.basenet_test)
+    mostrar_confusion("BaseNet: matriz de confusión", datos, test)
+    mostrar_predicciones("BaseNet: imágenes de test", datos, test)
     pausa("1.2: resultados de BaseNet")
 
 
@@ -1159,6 +1130,7 @@ class Receta:
     optimizador: Callable = adam
     residual: bool = False
     borrado: bool = False
+    blanqueo: bool = False
 
 
 ESTRECHA = (32, 32, 64, 128)  # filtros de la escalera: un tercio de las operaciones de la red final
@@ -1175,11 +1147,12 @@ PASOS = (
     ("SGD con un ciclo de tasa", dict(optimizador=sgd_ciclo)),
     ("Conexiones residuales", dict(residual=True)),
     ("Borrado aleatorio", dict(borrado=True)),
+    ("Entrada de blanqueo", dict(blanqueo=True)),
     ("El doble de filtros", dict(filtros=ANCHA)),
 )
 
 # Los que mejoran la validación; los demás quedan en la tabla como resultados negativos.
-DESCARTADOS = ("Dropout", "Conexiones residuales")
+DESCARTADOS = ("Dropout", "Conexiones residuales", "Borrado aleatorio")
 RECETA_FINAL = Receta(
     **{campo: valor for paso, cambio in PASOS if paso not in DESCARTADOS for campo, valor in cambio.items()}
 )
@@ -1216,13 +1189,30 @@ def convolucion(x, filtros, receta, reducir=False):
     return layers.Activation("relu")(x)
 
 
-def cuerpo_profundo(x, receta):
-    """Entrada de 2x2 y etapas de dos convoluciones: la primera reduce a la mitad el lado.
+def nucleo_blanqueo(x):
+    """Núcleo (2, 2, 3, 24) cuyas salidas no tienen correlación en los parches de 2x2 de x, (n, 32, 32, 3).
+    Son sus componentes principales divididas por su desviación típica, cada una con los dos signos para que
+    ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
+    x = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+    parches = [x[::10, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
+    pca = PCA().fit(np.concatenate(parches, axis=-1).reshape(-1, 12))
+    filtros = (pca.components_ / np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)[:, None]).T
+    return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
 
-    La entrada sin relleno deja lados impares, 31, 15, 7 y 3, que cuestan un cuarto menos que 32, 16, 8
-    y 4. La segunda convolución es, si la receta lo pide, una rama residual (He et al., 2016).
-    """
-    x = layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
+
+def entrada_profunda(x, receta, x_train):
+    """Convolución 2x2 sin relleno con la que empieza la red; la de blanqueo no se entrena."""
+    if not receta.blanqueo:
+        return layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
+    nucleo = keras.initializers.Constant(nucleo_blanqueo(x_train))
+    capa = layers.Conv2D(24, 2, activation="relu", use_bias=False, kernel_initializer=nucleo, trainable=False)
+    return capa(x)
+
+
+def cuerpo_profundo(x, receta):
+    """Etapas de dos convoluciones, de las que la primera reduce a la mitad el lado. La entrada sin relleno
+    deja lados impares, 31, 15, 7 y 3, que cuestan un cuarto menos que 32, 16, 8 y 4. La segunda convolución
+    es, si la receta lo pide, una rama residual (He et al., 2016)."""
     for filtros in receta.filtros[1:]:
         x = convolucion(x, filtros, receta, reducir=True)
         rama = convolucion(x, filtros, receta)
@@ -1231,11 +1221,8 @@ def cuerpo_profundo(x, receta):
 
 
 def construir_red(receta, datos):
-    """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases).
-
-    La normalización usa la media y la varianza por canal de las imágenes de train, y forma parte
-    de la red: validación y test se normalizan con ellas sin más.
-    """
+    """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases). Normaliza con
+    la media y la varianza por canal de train, que quedan dentro de la red para validación y test."""
     entrada = x = keras.Input((32, 32, 3))
     num_clases, train = len(datos.clases), datos.train.x
     if receta.normalizar:
@@ -1246,15 +1233,12 @@ def construir_red(receta, datos):
         for capa in capas_basenet(num_clases):
             x = capa(x)
         return keras.Model(entrada, x)
-    x = layers.Dropout(receta.dropout)(cuerpo_profundo(x, receta))
+    x = cuerpo_profundo(entrada_profunda(x, receta, train), receta)
+    if receta.dropout:
+        x = layers.Dropout(receta.dropout)(x)
     regularizador = keras.regularizers.L2(receta.l2)
     salida = layers.Dense(num_clases, activation="softmax", kernel_regularizer=regularizador, dtype="float32")
     return keras.Model(entrada, salida(x))
-
-
-def construir_basenet_mejorada(datos):
-    """La red final del Apartado 2; datos da las estadísticas de la normalización y las clases."""
-    return construir_red(RECETA_FINAL, datos)
 
 
 def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
@@ -1279,10 +1263,8 @@ def veredicto(diferencia, p):
 
 
 def subir_escalera(datos, sesion):
-    """Prueba los pasos de uno en uno; se queda con cada uno que mejora la validación.
-
-    Devuelve la receta a la que llega. Un paso que no mejora queda en la tabla y fuera de la red.
-    """
+    """Prueba los pasos de uno en uno y se queda con cada uno que mejora la validación; los demás quedan en la
+    tabla y fuera de la red. Devuelve la receta a la que llega."""
     receta, epocas = Receta(), sesion.alcance.escalera
     print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero")
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
@@ -1305,19 +1287,25 @@ def subir_escalera(datos, sesion):
     return receta
 
 
+def macs(capa):
+    """Productos y sumas de una capa por imagen: los de su núcleo en cada posición de la salida."""
+    nucleo = capa.kernel.shape if isinstance(capa, (layers.Conv2D, layers.Dense)) else (0,)
+    return int(np.prod(nucleo) * np.prod(capa.output.shape[1:-1]))
+
+
 def tabla_de_capas(modelo):
-    """Imprime la red como la tabla del guion: capa, núcleo, dimensiones y canales."""
-    filas = []
-    for capa in modelo.layers:
-        if isinstance(capa, (layers.Conv2D, layers.MaxPooling2D, layers.Dense, layers.Add)):
-            nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", "—")
-            antes = (capa.input[0] if isinstance(capa.input, list) else capa.input).shape
-            despues = capa.output.shape
-            canales = f"{antes[-1]} → {despues[-1]}" if len(despues) == 4 else "—"
-            numero, nombre = str(len(filas) + 1), type(capa).__name__
-            dimension, pesos = f"{antes[1]} → {despues[1]}", decimal(capa.count_params(), 0)
-            filas.append((numero, nombre, str(nucleo[0]), dimension, canales, pesos))
-    imprimir_tabla(("N.º", "Capa", "Núcleo", "Dimensión", "Canales", "Parámetros"), filas)
+    """Imprime la red como la tabla del guion, con sus parámetros y sus MACs por imagen."""
+    capas, filas = [c for c in modelo.layers if not isinstance(c, layers.InputLayer)], []
+    for numero, capa in enumerate(capas, 1):
+        nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", "—")
+        antes = (capa.input[0] if isinstance(capa.input, list) else capa.input).shape
+        despues = capa.output.shape
+        canales = f"{antes[-1]} → {despues[-1]}" if len(antes) == 4 else "—"
+        dimension = f"{antes[1]} → {despues[1]}"
+        coste = (decimal(capa.count_params(), 0), decimal(macs(capa), 0))
+        filas.append((str(numero), type(capa).__name__, str(nucleo[0]), dimension, canales, *coste))
+    imprimir_tabla(("N.º", "Capa", "Núcleo", "Dimensión", "Canales", "Parámetros", "MACs"), filas)
+    print(f"  {decimal(sum(map(macs, modelo.layers)) / 1e6, 1)} millones de MACs por imagen")
 
 
 def apartado2(sesion):
@@ -1331,20 +1319,21 @@ def apartado2(sesion):
     pausa("2.1: la escalera")
 
     print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
-    red = construir_basenet_mejorada(datos)
+    red = construir_red(RECETA_FINAL, datos)
     red.summary(line_length=100)
     tabla_de_capas(red)
     ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.mejorada, sesion.semilla)
     test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
-    espejo_val, test = (predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x))
-    sesion.anotar(fila("2", "BaseNet mejorada, con espejo", ejecucion, datos, test, espejo_val))
+    val, test = (predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x))
+    sesion.probabilidades["BaseNet mejorada"] = val, test
+    sesion.anotar(fila("2", "BaseNet mejorada, con espejo", ejecucion, datos, test, val))
     mostrarEvolucion(ejecucion.hist, "BaseNet mejorada: evolución")
     mostrar_confusion("BaseNet mejorada: matriz de confusión", datos, test)
     mostrar_peores_pares("BaseNet mejorada: pares más confundidos", datos, test)
     mostrar_predicciones("BaseNet mejorada: imágenes de test", datos, test)
-    if sesion.basenet_test is not None:
-        mostrar_antes_y_despues("Aciertos por clase", datos, sesion.basenet_test, test)
+    if "BaseNet" in sesion.probabilidades:
+        mostrar_antes_y_despues("Aciertos por clase", datos, sesion.probabilidades["BaseNet"][1], test)
     pausa("2.2: resultados de la red mejorada")
 
 
@@ -1354,11 +1343,8 @@ def apartado2(sesion):
 
 
 def extraer(base, datos):
-    """Mapas (n, 7, 7, 2048), en float16, y vectores (n, 2048) de las tres particiones, como Datos.
-
-    La media de cada mapa es lo que calcula la capa avg_pool de ResNet50: una sola pasada sirve a
-    3.1.A, que corta después de ella, y a 3.1.B, que corta antes.
-    """
+    """Mapas (n, 7, 7, 2048), en float16, y vectores (n, 2048) de las tres particiones, como Datos. La media
+    de cada mapa es lo que calcula avg_pool: una sola pasada sirve a 3.1.A, que corta después, y a 3.1.B."""
     inicio = time.perf_counter()
     partes = (datos.train, datos.val, datos.test)
     mapas = [predecir(base, parte.x, LOTE_EXTRACCION, "float16", avisar=True) for parte in partes]
@@ -1421,16 +1407,11 @@ def cabeza_convolucional(datos):
     return cabeza(datos, inicial, *bloque, layers.GlobalAveragePooling2D())
 
 
-def en_float32(x, azar):
-    """Transformación de Lotes para los mapas guardados en float16."""
-    return x.astype("float32")
-
-
 def probar_cabeza(apartado, experimento, construir, datos, epocas, sesion):
     """Entrena una cabeza de Keras sobre mapas o vectores, anota el resultado y la devuelve."""
     print(f"\n{apartado} {experimento}")
     optimizador = partial(adam_ciclo, TASA_CABEZA)
-    plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=en_float32)
+    plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=lambda x, azar: x.astype("float32"))
     ejecucion = entrenar(partial(construir, datos), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila(apartado, experimento, ejecucion, datos, prob))
@@ -1578,18 +1559,14 @@ def ajustar(red, pesos, datos, entrenada, sesion):
 
 
 # =================================================================================================
-# BONUS: una red para las 100 clases y sus superclases
+# BONUS: una generalista de las 100 clases y una especialista de las 25
 # =================================================================================================
-
-RECETA_BONUS = replace(RECETA_FINAL, residual=True)
 
 
 def perdida_jerarquica(superclases, suavizado):
-    """Entropía cruzada de las clases finas más la de sus superclases.
-
-    La probabilidad de una superclase es la suma de las de sus clases: confundir un roble con un
-    arce cuesta menos que confundirlo con un tanque, sin una sola neurona más.
-    """
+    """Entropía cruzada de las clases finas más la de sus superclases. La probabilidad de una superclase es la
+    suma de las de sus clases: confundir un roble con un arce cuesta menos que confundirlo con un tanque, sin
+    una sola neurona más."""
     pertenece = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
 
     def perdida(y, prob):
@@ -1607,31 +1584,56 @@ def restringir(prob):
     return normalize(np.maximum(prob[:, :CLASES], keras.config.epsilon()), "l1")
 
 
-def bonus(sesion):
-    """Bonus: una red residual con pérdida jerárquica; sirve a las 100 clases y a las 25."""
-    datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
-    titulo("BONUS · Pérdida jerárquica en CIFAR-100 entero", datos.procedencia)
-    print(
-        "  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.\n"
-        "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
-    )
-    perdida = perdida_jerarquica(sesion.cifar.superclases, RECETA_BONUS.suavizado)
-    ejecucion = entrenar_receta(RECETA_BONUS, datos, sesion.alcance.bonus, sesion.semilla, perdida)
+def especializar(generalista, datos):
+    """Red de 25 clases que empieza con los pesos de la de 100; de su salida, las 25 primeras columnas."""
+    red = construir_red(RECETA_FINAL, datos)
+    *cuerpo, nucleo, sesgo = generalista.get_weights()
+    red.set_weights([*cuerpo, nucleo[:, :CLASES], sesgo[:CLASES]])
+    return red
+
+
+def entrenar_generalista(sesion):
+    """Entrena las 100 clases con la pérdida jerárquica, anota el resultado y devuelve la red."""
+    datos, superclases = datos_cifar(sesion.cifar, 100, sesion.semilla), sesion.cifar.superclases
+    perdida = perdida_jerarquica(superclases, RECETA_FINAL.suavizado)
+    print(f"\nGeneralista, {sesion.alcance.bonus} épocas")
+    ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.bonus, sesion.semilla, perdida)
     val, test = (predecir_con_espejo(ejecucion.modelo, c.x) for c in (datos.val, datos.test))
-    sesion.anotar(fila("Bonus", "Jerárquica, 100 clases", ejecucion, datos, test, val))
-    datos25 = sesion.datos25()
-    test25, val25 = (
-        restringir(predecir_con_espejo(ejecucion.modelo, c.x)) for c in (datos25.test, datos25.val)
-    )
-    sesion.anotar(fila("Bonus", "Jerárquica, 25 clases", ejecucion, datos25, test25, val25))
-    en_superclase = calcularAccuracy(
-        *(v @ np.eye(20)[sesion.cifar.superclases] for v in (datos.test.y, test))
-    )
+    sesion.anotar(fila("Bonus", "Generalista, 100 clases", ejecucion, datos, test, val))
+    en_superclase = calcularAccuracy(*(v @ np.eye(20)[superclases] for v in (datos.test.y, test)))
     print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
-    mostrarEvolucion(ejecucion.hist, "Bonus: evolución")
-    mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos25, test25)
+    mostrarEvolucion(ejecucion.hist, "Generalista: evolución")
     mostrar_predicciones("Bonus: imágenes de test", datos, test)
-    pausa("Bonus: resultados")
+    return ejecucion
+
+
+def bonus(sesion):
+    """Bonus: la generalista, la especialista que sale de ella y su comité con la red del Apartado 2."""
+    titulo("BONUS · De las 100 clases a las 25", sesion.cifar.procedencia)
+    print(
+        "  Para las 25 clases, estas redes han visto además las otras 75 de train; ninguna imagen de\n"
+        "  validación ni de test."
+    )
+    generalista, datos = entrenar_generalista(sesion), sesion.datos25()
+    val, test = (restringir(predecir_con_espejo(generalista.modelo, c.x)) for c in (datos.val, datos.test))
+    sesion.anotar(fila("Bonus", "Generalista, 25 clases", generalista, datos, test, val))
+    pausa("Bonus: la generalista")
+
+    print(f"\nEspecialista, {sesion.alcance.especialista} épocas más con las 25 clases")
+    plan = Plan(sesion.alcance.especialista, LOTE, partial(sgd_ciclo, tasa=TASA_ESPECIALISTA), SUAVIZADO)
+    construir = partial(especializar, generalista.modelo, datos)
+    especialista = entrenar(construir, datos, plan, sesion.semilla)
+    val, test = (predecir_con_espejo(especialista.modelo, c.x) for c in (datos.val, datos.test))
+    sesion.anotar(fila("Bonus", "Especialista, 25 clases", especialista, datos, test, val))
+    mostrarEvolucion(especialista.hist, "Especialista: evolución")
+    if "BaseNet mejorada" in sesion.probabilidades:
+        otra_val, otra_test = sesion.probabilidades["BaseNet mejorada"]
+        val, test = (val + otra_val) / 2, (test + otra_test) / 2
+        medidas = medir_test(datos.test.y, test)
+        val = calcularAccuracy(datos.val.y, val)
+        sesion.anotar(Resultado("Bonus", "Comité con el Apartado 2", None, None, None, val, **medidas))
+    mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos, test)
+    pausa("Bonus: la especialista")
 
 
 # =================================================================================================
@@ -1652,7 +1654,7 @@ class Sesion:
     pesos: Pesos | None = None
     filas: list = field(default_factory=list)
     origenes: list = field(default_factory=list)  # qué datos y pesos usa cada parte, para RESUMEN
-    basenet_test: np.ndarray | None = None  # para comparar BaseNet con la red mejorada
+    probabilidades: dict = field(default_factory=dict)  # de val y de test, por red, para compararlas
 
     def datos25(self):
         """Datos de las 25 clases del guion."""
@@ -1747,10 +1749,8 @@ def resumen(sesion, maquina, segundos, completo):
 
 
 def main(argumentos=None):
-    """Ejecuta la práctica y devuelve la lista de Resultado que imprime RESUMEN.
-
-    ErrorEntrada si una entrada está mal. Con Ctrl-C imprime lo medido y lo propaga.
-    """
+    """Ejecuta la práctica y devuelve la lista de Resultado que imprime RESUMEN. ErrorEntrada si una entrada
+    está mal; con Ctrl-C imprime lo medido y lo propaga."""
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     if opciones.figuras:

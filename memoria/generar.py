@@ -1,20 +1,24 @@
 """Mide la práctica con practica2.py y compone memoria.pdf.
 
-    python memoria/generar.py                     mide lo que falte y compone (más de una hora)
-    python memoria/generar.py --apartados 2,3     vuelve a medir esos apartados y conserva los demás
+    python memoria/generar.py                     mide lo que falte y compone (varias horas)
+    python memoria/generar.py --apartados 1,3     vuelve a medir esas partes y conserva las demás
     python memoria/generar.py --solo-pdf          compone con los resultados guardados (segundos)
 
-Cada apartado se mide en un proceso propio y se guarda en resultados.json al acabar, con la huella del
-código que lo midió: si se interrumpe, sigue donde se quedó.
+Las partes son los apartados (2bonus mide los dos, porque el comité del Bonus necesita la red del 2) y las
+que la ejecución normal no hace: semillas repite BaseNet y la red final con otras semillas, e ingredientes
+cambia las piezas del Bonus de una en una. Cada una se mide en un proceso propio y se guarda en
+resultados.json al acabar, con la huella del código que la midió: si se interrumpe, sigue donde se quedó.
 """
 
 import argparse
 import hashlib
 import json
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +32,8 @@ AQUI = Path(__file__).resolve().parent
 SCRIPT = AQUI.parent / "practica2.py"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
-APARTADOS = ("1", "2", "3", "bonus")
+SEMILLAS = (8, 9)  # además de la del script: tres en total
+EPOCAS_INGREDIENTES = 3  # bastan para ordenar los ingredientes; con todas serían varias horas
 AZUL, NARANJA, GRIS = "#0072b2", "#e69f00", "#8c8c8c"  # de Okabe e Ito: también en gris y daltónicos
 
 
@@ -44,11 +49,17 @@ def leer():
     return {"partes": {}, "filas": [], "curvas": {}}
 
 
-def medir(parte):
-    """Ejecuta un apartado de practica2.py. Devuelve sus filas, sus curvas y de dónde salen."""
+def importar():
+    """El módulo practica2 de este proyecto."""
     sys.path.insert(0, str(SCRIPT.parent))
     import practica2
 
+    return practica2
+
+
+def medir_apartados(apartados):
+    """Ejecuta unos apartados de practica2.py. Devuelve sus filas, sus curvas y de dónde salen."""
+    practica2 = importar()
     medido = {"curvas": {}}
     mostrar, resumir = practica2.mostrarEvolucion, practica2.resumen
 
@@ -57,34 +68,91 @@ def medir(parte):
         mostrar(hist, nombre)
 
     def guardar_origen(sesion, maquina, segundos, completo):
-        medido["origen"] = {
-            "fecha": date.today().isoformat(),
-            "maquina": maquina,
-            "semilla": sesion.semilla,
-            "segundos": segundos,
+        medido["origen"] = origen(maquina, sesion.semilla, segundos) | {
             "datos": sesion.origenes[0].split(": ", 1)[1].split(";")[0],
             "pesos": sesion.pesos and sesion.pesos.etiqueta,
-            "codigo": huella(),
         }
         resumir(sesion, maquina, segundos, completo)
 
     practica2.mostrarEvolucion, practica2.resumen = guardar_curva, guardar_origen
-    filas = practica2.main(["--apartados", parte, "--figuras", str(FIGURAS)])
+    filas = practica2.main(["--apartados", apartados, "--figuras", str(FIGURAS)])
     medido["filas"] = [asdict(fila) | {k: medido["origen"][k] for k in ("datos", "pesos")} for fila in filas]
     return medido
 
 
-def parte_de(fila):
+def medir_semillas():
+    """BaseNet y la red final con otras semillas, que cambian la partición y los pesos iniciales."""
+    practica2 = importar()
+    practica2.PASOS = ()  # de la escalera solo queda BaseNet
+    inicio, filas = time.perf_counter(), {}
+    for semilla in SEMILLAS:
+        de_esta = practica2.main(["--apartados", "1,2", "--semilla", str(semilla)])
+        filas[str(semilla)] = [asdict(fila) for fila in de_esta if fila.test is not None]
+    return {"semillas": filas, "origen": origen("", list(SEMILLAS), time.perf_counter() - inicio)}
+
+
+def medir_ingredientes():
+    """La generalista del Bonus, tal cual y con una pieza cambiada: aciertos de validación."""
+    p = importar()
+    maquina = p.preparar_entorno(p.SEMILLA)
+    cifar, receta = p.leer_cifar(), p.RECETA_FINAL
+    datos = p.datos_cifar(cifar, 100, p.SEMILLA)
+    jerarquica = p.perdida_jerarquica(cifar.superclases, receta.suavizado)
+    inicio, medidas = time.perf_counter(), {}
+    for nombre, cambio, perdida in (
+        ("tal cual", {}, jerarquica),
+        ("sin pérdida jerárquica", {}, None),
+        ("sin entrada de blanqueo", {"blanqueo": False}, jerarquica),
+        ("con conexiones residuales", {"residual": True}, jerarquica),
+        ("con borrado aleatorio", {"borrado": True}, jerarquica),
+        ("sin aumento de datos", {"aumento": False}, jerarquica),
+    ):
+        print(f"\nIngredientes: {nombre}")
+        e = p.entrenar_receta(replace(receta, **cambio), datos, EPOCAS_INGREDIENTES, p.SEMILLA, perdida)
+        con_espejo = p.predecir_con_espejo(e.modelo, datos.val.x)
+        medidas[nombre] = {
+            "val": p.calcularAccuracy(datos.val.y, e.prob_val),
+            "val_espejo": p.calcularAccuracy(datos.val.y, con_espejo),
+            "segundos": e.segundos,
+        }
+    return {"ingredientes": medidas, "origen": origen(maquina, p.SEMILLA, time.perf_counter() - inicio)}
+
+
+def origen(maquina, semilla, segundos):
+    """Cuándo, dónde y con qué código se ha medido una parte."""
+    return {
+        "fecha": date.today().isoformat(),
+        "maquina": maquina,
+        "semilla": semilla,
+        "segundos": segundos,
+        "codigo": huella(),
+    }
+
+
+PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
+    "1": partial(medir_apartados, "1"),
+    "2bonus": partial(medir_apartados, "2,bonus"),
+    "3": partial(medir_apartados, "3"),
+    "semillas": medir_semillas,
+    "ingredientes": medir_ingredientes,
+}
+ORDEN = ("1", "2", "3", "bonus")  # de las filas
+
+
+def apartado_de(fila):
     """El apartado de la línea de órdenes al que pertenece una fila."""
     return fila["apartado"].split(".")[0].lower()
 
 
 def actualizar(resultados, parte, medido):
     """Cambia en los resultados lo de una parte y los guarda."""
-    filas = [fila for fila in resultados["filas"] if parte_de(fila) != parte] + medido["filas"]
-    resultados["filas"] = sorted(filas, key=lambda fila: APARTADOS.index(parte_de(fila)))
-    resultados["partes"][parte] = medido["origen"]
-    resultados["curvas"] |= medido["curvas"]
+    nuevas = medido.pop("filas", [])
+    repetidas = {apartado_de(fila) for fila in nuevas}
+    filas = [fila for fila in resultados["filas"] if apartado_de(fila) not in repetidas] + nuevas
+    resultados["filas"] = sorted(filas, key=lambda fila: ORDEN.index(apartado_de(fila)))
+    resultados["partes"][parte] = medido.pop("origen")
+    resultados["curvas"] |= medido.pop("curvas", {})
+    resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
     RESULTADOS.write_text(texto + "\n", encoding="utf-8")
 
@@ -156,18 +224,20 @@ def componer(resultados):
 
 def main():
     opciones = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    opciones.add_argument("--apartados", default="", help="los que se vuelven a medir")
+    opciones.add_argument("--apartados", default="", help=f"las que se vuelven a medir: {', '.join(PARTES)}")
     opciones.add_argument("--solo-pdf", action="store_true", help="no mide nada")
     leidas = opciones.parse_args()
     resultados = leer()
-    pedidos = [parte for parte in leidas.apartados.split(",") if parte]
-    if not pedidos and not leidas.solo_pdf:
-        medidos = resultados["partes"]
-        pedidos = [p for p in APARTADOS if medidos.get(p, {}).get("codigo") != huella()]
+    pedidas = [parte for parte in leidas.apartados.split(",") if parte]
+    if not set(pedidas) <= set(PARTES):
+        opciones.error(f"--apartados: elija entre {', '.join(PARTES)}")
+    if not pedidas and not leidas.solo_pdf:
+        medidas = resultados["partes"]
+        pedidas = [p for p in PARTES if medidas.get(p, {}).get("codigo") != huella()]
     FIGURAS.mkdir(exist_ok=True)
-    for parte in pedidos:
+    for parte in pedidas:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as proceso:
-            actualizar(resultados, parte, proceso.submit(medir, parte).result())
+            actualizar(resultados, parte, proceso.submit(PARTES[parte]).result())
     componer(resultados)
 
 

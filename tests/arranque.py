@@ -56,7 +56,6 @@ p.COMPLETO = p.Alcance(
 )
 p.PASOS = p.PASOS[:1]
 p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=estrecha)
-p.RECETA_BONUS = dataclasses.replace(p.RECETA_BONUS, filtros=estrecha)
 p.RESNET50 = dataclasses.replace(p.RESNET50, constructor=red_diminuta)
 p.ARBOLES = 5
 

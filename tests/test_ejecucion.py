@@ -25,8 +25,10 @@ FILAS = [
     ("3.1.A", "ResNet50, random forest"),
     ("3.1.B", "ResNet50, sin average pooling"),
     ("3.2", "ResNet50, ajuste fino"),
-    ("Bonus", "Jerárquica, 100 clases"),
-    ("Bonus", "Jerárquica, 25 clases"),
+    ("Bonus", "Generalista, 100 clases"),
+    ("Bonus", "Generalista, 25 clases"),
+    ("Bonus", "Especialista, 25 clases"),
+    ("Bonus", "Comité con el Apartado 2"),
 ]
 
 

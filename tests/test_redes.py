@@ -69,11 +69,15 @@ def test_basenet_es_la_tabla_del_guion():
     assert red.count_params() == 24_197
 
 
-def test_la_tabla_de_capas_tiene_una_fila_por_capa_con_pesos(capsys):
-    p.tabla_de_capas(p.construir_basenet())
-    _, _, primera, *_, ultima = capsys.readouterr().out.splitlines()
-    assert primera.split() == ["1", "Conv2D", "5", "32", "→", "28", "3", "→", "6", "456"]
-    assert ultima.split() == ["6", "Dense", "—", "50", "→", "25", "—", "1.275"]
+def test_la_tabla_de_capas_tiene_una_fila_por_capa_con_sus_parametros_y_sus_macs(capsys):
+    red = p.construir_basenet()
+    p.tabla_de_capas(red)
+    _, _, *filas, total = capsys.readouterr().out.splitlines()
+    assert len(filas) == len(red.layers)
+    # 28 x 28 posiciones x 6 filtros x 5 x 5 x 3 pesos; 50 x 25 pesos
+    assert filas[0].split() == ["1", "Conv2D", "5", "32", "→", "28", "3", "→", "6", "456", "352.800"]
+    assert filas[-1].split() == ["10", "Dense", "—", "50", "→", "25", "—", "1.275", "1.250"]
+    assert total.split()[0] == "0,6"
 
 
 # --- La receta -----------------------------------------------------------------------------------
@@ -125,6 +129,25 @@ def test_la_receta_decide_las_capas(cambio, tipo, datos):
         for receta in (p.Receta(filtros=ESTRECHA), p.Receta(filtros=ESTRECHA, **cambio))
     )
     assert tipo not in sin and tipo in con
+
+
+def test_las_salidas_del_blanqueo_no_tienen_correlacion_y_su_varianza_es_uno():
+    azar = np.random.default_rng(0)
+    # Tonos con correlación entre canales y entre vecinos, como los de una fotografía.
+    tono = np.repeat(np.repeat(azar.random((800, 16, 16, 1)), 2, 1), 2, 2)
+    x = (0.5 * tono + 0.3 * azar.random((800, 32, 32, 3))).astype("float32")
+    nucleo = p.nucleo_blanqueo(x)
+    normalizadas = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+    salidas = np.asarray(keras.ops.conv(normalizadas, nucleo)).reshape(-1, 24)
+    assert np.allclose(salidas[:, :12], -salidas[:, 12:], atol=1e-4)
+    assert np.allclose(np.cov(salidas[:, :12].T), np.eye(12), atol=0.1)
+
+
+def test_la_entrada_de_blanqueo_sale_de_train_y_no_se_entrena(datos):
+    receta = p.Receta(filtros=ESTRECHA, blanqueo=True)
+    red = p.entrenar_receta(receta, datos, 1, 7).modelo
+    primera = next(c for c in red.layers if isinstance(c, keras.layers.Conv2D))
+    assert np.allclose(primera.kernel, p.nucleo_blanqueo(datos.train.x), atol=1e-6)
 
 
 def test_la_receta_decide_la_regularizacion_y_el_dropout(datos):
@@ -179,7 +202,7 @@ def test_lo_que_transforma_un_lote_nunca_alcanza_a_la_validacion(datos):
 
 def test_los_lotes_dan_cada_imagen_una_vez_por_epoca_con_su_clase_y_en_otro_orden():
     x = np.arange(10, dtype="float16").reshape(10, 1)
-    lotes = p.Lotes(x, 2 * x, 4, p.en_float32, 7)
+    lotes = p.Lotes(x, 2 * x, 4, lambda x, azar: x.astype("float32"), 7)
     ordenes = []
     for _ in range(2):
         partes = [lotes[i] for i in range(len(lotes))]
@@ -303,6 +326,15 @@ def test_restringir_da_probabilidades_de_las_25_clases_en_la_misma_proporcion():
     assert restringida.shape == (6, 25)
     assert np.allclose(restringida.sum(1), 1)
     assert np.allclose(restringida[:, 3] / restringida[:, 9], prob[:, 3] / prob[:, 9])
+
+
+def test_la_especialista_empieza_donde_acaba_la_generalista(monkeypatch, datos):
+    monkeypatch.setattr(p, "RECETA_FINAL", replace(p.RECETA_FINAL, filtros=ESTRECHA))
+    cien = replace(datos, clases=tuple(range(100)))
+    generalista = p.construir_red(p.RECETA_FINAL, cien)
+    especialista = p.especializar(generalista, datos)
+    x = datos.val.x
+    assert np.allclose(p.predecir(especialista, x), p.restringir(p.predecir(generalista, x)), atol=1e-4)
 
 
 def test_restringir_vale_aunque_la_red_no_de_nada_a_las_25():
