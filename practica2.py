@@ -6,7 +6,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada y sin escrib
     Apartado 2   BaseNet mejorada paso a paso; cada paso se mide en validación.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red que aprende las 100 clases y sus 20 superclases, y luego se especializa en 25.
+    Bonus        una red que aprende las 100 clases y sus 20 superclases, y su comité con la anterior.
 
 Uso:         python practica2.py            (con --help, las opciones; ninguna es necesaria)
 Necesita:    pip install -r requirements.txt
@@ -113,7 +113,6 @@ C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validació
 ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
 # --- Bonus ---------------------------------------------------------------------------------------
-TASA_ESPECIALISTA = 0.02  # pico del ciclo; un décimo: parte de una red ya entrenada
 PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
 
 # --- Presentación --------------------------------------------------------------------------------
@@ -134,23 +133,12 @@ class Alcance:
     convolucional: int
     ajuste: int
     bonus: int
-    especialista: int
     imagenes_por_clase: int | None = None
 
 
-COMPLETO = Alcance(
-    basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=3, bonus=11, especialista=3
-)
+COMPLETO = Alcance(basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=3, bonus=11)
 RAPIDO = Alcance(
-    basenet=3,
-    escalera=1,
-    mejorada=2,
-    cabezas=3,
-    convolucional=2,
-    ajuste=1,
-    bonus=1,
-    especialista=1,
-    imagenes_por_clase=20,
+    basenet=3, escalera=1, mejorada=2, cabezas=3, convolucional=2, ajuste=1, bonus=1, imagenes_por_clase=20
 )
 
 
@@ -972,9 +960,9 @@ def ciclo(tasa, pasos):
     )
 
 
-def sgd_ciclo(pasos, tasa=TASA_SGD):
+def sgd_ciclo(pasos):
     """SGD con momento de Nesterov y un ciclo de tasa."""
-    return keras.optimizers.SGD(ciclo(tasa, pasos), momentum=0.9, nesterov=True)
+    return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
 
 
 def adam_ciclo(tasa, pasos):
@@ -1102,8 +1090,7 @@ def apartado1(sesion):
     print("\n1.2 Entrenamiento y evaluación")
     plan = Plan(sesion.alcance.basenet, LOTE_BASENET, adam)
     ejecucion = entrenar(construir_basenet, datos, plan, sesion.semilla)
-    test = predecir(ejecucion.modelo, datos.test.x)
-    sesion.probabilidades["BaseNet"] = ejecucion.prob_val, test
+    test = sesion.basenet_test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("1", "BaseNet", ejecucion, datos, test))
     mostrarEvolucion(ejecucion.hist, "BaseNet: evolución")
     mostrar_confusion("BaseNet: matriz de confusión", datos, test)
@@ -1326,14 +1313,14 @@ def apartado2(sesion):
     test = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila("2", "BaseNet mejorada", ejecucion, datos, test))
     val, test = (predecir_con_espejo(ejecucion.modelo, x) for x in (datos.val.x, datos.test.x))
-    sesion.probabilidades["BaseNet mejorada"] = val, test
+    sesion.especialista = ejecucion, val, test
     sesion.anotar(fila("2", "BaseNet mejorada, con espejo", ejecucion, datos, test, val))
     mostrarEvolucion(ejecucion.hist, "BaseNet mejorada: evolución")
     mostrar_confusion("BaseNet mejorada: matriz de confusión", datos, test)
     mostrar_peores_pares("BaseNet mejorada: pares más confundidos", datos, test)
     mostrar_predicciones("BaseNet mejorada: imágenes de test", datos, test)
-    if "BaseNet" in sesion.probabilidades:
-        mostrar_antes_y_despues("Aciertos por clase", datos, sesion.probabilidades["BaseNet"][1], test)
+    if sesion.basenet_test is not None:
+        mostrar_antes_y_despues("Aciertos por clase", datos, sesion.basenet_test, test)
     pausa("2.2: resultados de la red mejorada")
 
 
@@ -1559,7 +1546,7 @@ def ajustar(red, pesos, datos, entrenada, sesion):
 
 
 # =================================================================================================
-# BONUS: una generalista de las 100 clases y una especialista de las 25
+# BONUS: una generalista de las 100 clases y su comité con la especialista de las 25
 # =================================================================================================
 
 
@@ -1584,19 +1571,15 @@ def restringir(prob):
     return normalize(np.maximum(prob[:, :CLASES], keras.config.epsilon()), "l1")
 
 
-def especializar(generalista, datos):
-    """Red de 25 clases que empieza con los pesos de la de 100; de su salida, las 25 primeras columnas."""
-    red = construir_red(RECETA_FINAL, datos)
-    *cuerpo, nucleo, sesgo = generalista.get_weights()
-    red.set_weights([*cuerpo, nucleo[:, :CLASES], sesgo[:CLASES]])
-    return red
-
-
-def entrenar_generalista(sesion):
-    """Entrena las 100 clases con la pérdida jerárquica, anota el resultado y devuelve la red."""
+def bonus(sesion):
+    """Bonus: una generalista con pérdida jerárquica y su comité con la especialista del Apartado 2."""
     datos, superclases = datos_cifar(sesion.cifar, 100, sesion.semilla), sesion.cifar.superclases
+    titulo("BONUS · Una generalista de las 100 clases y su comité", datos.procedencia)
+    print(
+        "  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.\n"
+        "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
+    )
     perdida = perdida_jerarquica(superclases, RECETA_FINAL.suavizado)
-    print(f"\nGeneralista, {sesion.alcance.bonus} épocas")
     ejecucion = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.bonus, sesion.semilla, perdida)
     val, test = (predecir_con_espejo(ejecucion.modelo, c.x) for c in (datos.val, datos.test))
     sesion.anotar(fila("Bonus", "Generalista, 100 clases", ejecucion, datos, test, val))
@@ -1604,36 +1587,23 @@ def entrenar_generalista(sesion):
     print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
     mostrarEvolucion(ejecucion.hist, "Generalista: evolución")
     mostrar_predicciones("Bonus: imágenes de test", datos, test)
-    return ejecucion
+    formar_comite(sesion, ejecucion)
+    pausa("Bonus: resultados")
 
 
-def bonus(sesion):
-    """Bonus: la generalista, la especialista que sale de ella y su comité con la red del Apartado 2."""
-    titulo("BONUS · De las 100 clases a las 25", sesion.cifar.procedencia)
-    print(
-        "  Para las 25 clases, estas redes han visto además las otras 75 de train; ninguna imagen de\n"
-        "  validación ni de test."
-    )
-    generalista, datos = entrenar_generalista(sesion), sesion.datos25()
+def formar_comite(sesion, generalista):
+    """La generalista en las 25 clases y, si se ha entrenado la del Apartado 2, la media de las dos."""
+    datos = sesion.datos25()
     val, test = (restringir(predecir_con_espejo(generalista.modelo, c.x)) for c in (datos.val, datos.test))
     sesion.anotar(fila("Bonus", "Generalista, 25 clases", generalista, datos, test, val))
-    pausa("Bonus: la generalista")
-
-    print(f"\nEspecialista, {sesion.alcance.especialista} épocas más con las 25 clases")
-    plan = Plan(sesion.alcance.especialista, LOTE, partial(sgd_ciclo, tasa=TASA_ESPECIALISTA), SUAVIZADO)
-    construir = partial(especializar, generalista.modelo, datos)
-    especialista = entrenar(construir, datos, plan, sesion.semilla)
-    val, test = (predecir_con_espejo(especialista.modelo, c.x) for c in (datos.val, datos.test))
-    sesion.anotar(fila("Bonus", "Especialista, 25 clases", especialista, datos, test, val))
-    mostrarEvolucion(especialista.hist, "Especialista: evolución")
-    if "BaseNet mejorada" in sesion.probabilidades:
-        otra_val, otra_test = sesion.probabilidades["BaseNet mejorada"]
-        val, test = (val + otra_val) / 2, (test + otra_test) / 2
-        medidas = medir_test(datos.test.y, test)
-        val = calcularAccuracy(datos.val.y, val)
-        sesion.anotar(Resultado("Bonus", "Comité con el Apartado 2", None, None, None, val, **medidas))
+    if sesion.especialista:
+        ejecucion, val_especialista, test_especialista = sesion.especialista
+        val, test = (val + val_especialista) / 2, (test + test_especialista) / 2
+        medidas = medir_test(datos.test.y, test) | {"val": calcularAccuracy(datos.val.y, val)}
+        parametros = generalista.parametros + ejecucion.parametros
+        segundos = generalista.segundos + ejecucion.segundos
+        sesion.anotar(Resultado("Bonus", "Comité, 25 clases", parametros, None, segundos, **medidas))
     mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos, test)
-    pausa("Bonus: la especialista")
 
 
 # =================================================================================================
@@ -1654,7 +1624,8 @@ class Sesion:
     pesos: Pesos | None = None
     filas: list = field(default_factory=list)
     origenes: list = field(default_factory=list)  # qué datos y pesos usa cada parte, para RESUMEN
-    probabilidades: dict = field(default_factory=dict)  # de val y de test, por red, para compararlas
+    basenet_test: np.ndarray | None = None  # para comparar BaseNet con la red mejorada
+    especialista: tuple | None = None  # la red mejorada y sus probabilidades de val y test, para el comité
 
     def datos25(self):
         """Datos de las 25 clases del guion."""

@@ -27,8 +27,7 @@ FILAS = [
     ("3.2", "ResNet50, ajuste fino"),
     ("Bonus", "Generalista, 100 clases"),
     ("Bonus", "Generalista, 25 clases"),
-    ("Bonus", "Especialista, 25 clases"),
-    ("Bonus", "Comité con el Apartado 2"),
+    ("Bonus", "Comité, 25 clases"),
 ]
 
 

@@ -328,13 +328,24 @@ def test_restringir_da_probabilidades_de_las_25_clases_en_la_misma_proporcion():
     assert np.allclose(restringida[:, 3] / restringida[:, 9], prob[:, 3] / prob[:, 9])
 
 
-def test_la_especialista_empieza_donde_acaba_la_generalista(monkeypatch, datos):
-    monkeypatch.setattr(p, "RECETA_FINAL", replace(p.RECETA_FINAL, filtros=ESTRECHA))
-    cien = replace(datos, clases=tuple(range(100)))
-    generalista = p.construir_red(p.RECETA_FINAL, cien)
-    especialista = p.especializar(generalista, datos)
-    x = datos.val.x
-    assert np.allclose(p.predecir(especialista, x), p.restringir(p.predecir(generalista, x)), atol=1e-4)
+def test_el_comite_es_la_media_de_la_generalista_y_la_especialista(monkeypatch, datos):
+    datos = replace(datos, test=conjunto_al_azar(50, semilla=2))
+    cien = p.Ejecucion(
+        p.construir_red(MEJORADA, replace(datos, clases=tuple(range(100)))), None, 3, 5.0, None
+    )
+    veinticinco = p.Ejecucion(p.construir_red(MEJORADA, datos), None, 2, 4.0, None)
+    monkeypatch.setattr(p.Sesion, "datos25", lambda sesion: datos)
+    sesion = p.Sesion(7, p.RAPIDO)
+    p.formar_comite(sesion, cien)
+    assert [r.experimento for r in sesion.filas] == ["Generalista, 25 clases"]  # sin el Apartado 2, no lo hay
+    seguras = datos.val.y, datos.test.y  # una especialista que nunca falla
+    sesion.especialista = (veinticinco, *seguras)
+    p.formar_comite(sesion, cien)
+    comite = sesion.filas[-1]
+    assert (comite.val, comite.test) == (1, 1)
+    assert comite.parametros == cien.parametros + veinticinco.parametros
+    media = (datos.test.y + p.restringir(p.predecir_con_espejo(cien.modelo, datos.test.x))) / 2
+    assert comite.perdida_test == pytest.approx(p.medir_test(datos.test.y, media)["perdida_test"])
 
 
 def test_restringir_vale_aunque_la_red_no_de_nada_a_las_25():
