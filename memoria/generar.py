@@ -1,11 +1,11 @@
 """Mide la práctica con practica2.py y compone memoria.pdf.
 
     python memoria/generar.py                     mide lo que falte y compone (varias horas)
-    python memoria/generar.py --apartados 1,3     vuelve a medir esas partes y conserva las demás
+    python memoria/generar.py --apartados 3       vuelve a medir esas partes y conserva las demás
     python memoria/generar.py --solo-pdf          compone con los resultados guardados (segundos)
 
-Las partes son los apartados (2bonus mide los dos, porque el comité del Bonus necesita la red del 2) y las
-que la ejecución normal no hace: semillas repite BaseNet y la red final con otras semillas, e ingredientes
+Las partes son los apartados (12bonus mide los tres juntos, porque comparan sus redes y forman un comité) y
+las que la ejecución normal no hace: semillas repite BaseNet y la red final con otras semillas, e ingredientes
 cambia las piezas del Bonus de una en una. Cada una se mide en un proceso propio y se guarda en
 resultados.json al acabar, con la huella del código que la midió: si se interrumpe, sigue donde se quedó.
 """
@@ -130,8 +130,7 @@ def origen(maquina, semilla, segundos):
 
 
 PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
-    "1": partial(medir_apartados, "1"),
-    "2bonus": partial(medir_apartados, "2,bonus"),
+    "12bonus": partial(medir_apartados, "1,2,bonus"),
     "3": partial(medir_apartados, "3"),
     "semillas": medir_semillas,
     "ingredientes": medir_ingredientes,
@@ -218,6 +217,10 @@ def componer(resultados):
     figura_comparacion(resultados)
     for nombre in resultados["curvas"]:
         figura_curvas(resultados, nombre)
+    usadas = (AQUI / "memoria.typ").read_text(encoding="utf-8")
+    for lamina in FIGURAS.glob("*.png"):  # el script guarda todas las suyas
+        if lamina.name not in usadas:
+            lamina.unlink()
     typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
