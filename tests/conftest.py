@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tarfile
@@ -238,6 +239,28 @@ class Escenario:
             timeout=180,
         )
         return self.leer(proceso.returncode, proceso.stdout, proceso.stderr, antes)
+
+    def interrumpir(self, orden, senal):
+        """(código, salida) de una orden a la que se manda Ctrl-C cuando su salida contiene la señal."""
+        proceso = subprocess.Popen(
+            orden,
+            cwd=self.trabajo,
+            env=self.entorno() | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        leidas = []
+        for linea in proceso.stdout:
+            leidas.append(linea)
+            if senal in linea:
+                break
+        else:
+            pytest.fail("".join(leidas))
+        proceso.send_signal(signal.SIGINT)
+        resto, _ = proceso.communicate(timeout=60)
+        return proceso.returncode, "".join(leidas) + resto
 
     def leer(self, codigo, salida, errores, antes):
         """La Pasada de un proceso terminado."""

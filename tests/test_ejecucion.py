@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -124,31 +123,30 @@ def test_como_nobody_en_carpetas_de_solo_lectura(tmp_path_de_todos):
     assert ejecutada.nuevos == set()
 
 
-def test_ctrl_c_imprime_lo_medido_y_termina_con_130(tmp_path):
+@pytest.mark.parametrize(
+    "apartado, senal, medido, sin_medir",
+    [
+        ("1", "→ BaseNet", "BaseNet", "BaseNet mejorada"),
+        ("2", "Peldaño", "Escalera: BaseNet", "Escalera: Normalización"),
+        ("2", "2.2 Red final", "Escalera: Normalización", "BaseNet mejorada"),
+        ("3", "3.1 ResNet50", None, "ResNet50, solo"),
+        ("3", "3.2 Ajuste fino", "ResNet50, sin average pooling", "ResNet50, ajuste"),
+        ("bonus", "→ Generalista, 100", "Generalista, 100 clases", "Comité"),
+    ],
+)
+def test_ctrl_c_en_cada_etapa_imprime_lo_medido_y_termina_con_130(
+    apartado, senal, medido, sin_medir, tmp_path
+):
     escenario = Escenario(tmp_path / "corte")
     antes = instantanea(escenario.mundo)
-    proceso = subprocess.Popen(
-        escenario.orden("--apartados", "1,2", epocas=2),
-        cwd=escenario.trabajo,
-        env=escenario.entorno() | {"PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    leidas = []
-    for linea in proceso.stdout:
-        leidas.append(linea)
-        if linea.startswith("  → BaseNet"):
-            break
-    proceso.send_signal(signal.SIGINT)
-    resto, errores = proceso.communicate(timeout=60)
-    cortada = escenario.leer(proceso.returncode, "".join(leidas) + resto, errores, antes)
-    assert cortada.codigo == 130
-    assert "Traceback" not in errores and errores.rstrip().endswith("Interrumpido con Ctrl-C.")
-    assert "PARCIAL" in resumen(cortada.salida)
-    assert re.search(r"^1 +BaseNet .*%", resumen(cortada.salida), re.MULTILINE)
-    assert "BaseNet mejorada" not in resumen(cortada.salida)
+    codigo, salida = escenario.interrumpir(escenario.orden("--apartados", apartado, epocas=2), senal)
+    assert codigo == 130
+    assert "Traceback" not in salida and salida.rstrip().endswith("Interrumpido con Ctrl-C.")
+    tabla = salida.split("\nRESUMEN PARCIAL")[-1]
+    assert sin_medir not in tabla
+    if medido:
+        assert re.search(rf"^{apartado}.* {medido} .*%", tabla, re.MULTILINE | re.IGNORECASE)
+    assert instantanea(escenario.mundo) == antes
 
 
 # --- Entradas incorrectas ------------------------------------------------------------------------

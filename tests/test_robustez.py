@@ -851,32 +851,9 @@ def test_con_la_salida_y_los_errores_cerrados_termina_bien(escenario):
     assert proceso.returncode == 0 and '"BaseNet"' in escenario.informe.read_text()
 
 
-def interrumpir(orden, escenario, senal):
-    """(código, salida) de una orden a la que se manda Ctrl-C cuando su salida contiene la señal."""
-    proceso = subprocess.Popen(
-        orden,
-        cwd=escenario.trabajo,
-        env=escenario.entorno() | {"PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    leidas = []
-    for linea in proceso.stdout:
-        leidas.append(linea)
-        if senal in linea:
-            break
-    else:
-        pytest.fail("".join(leidas))
-    proceso.send_signal(signal.SIGINT)
-    resto, _ = proceso.communicate(timeout=60)
-    return proceso.returncode, "".join(leidas) + resto
-
-
 def test_ctrl_c_mientras_se_leen_los_datos_termina_con_130_sin_traza(escenario):
     orden = escenario.orden("--apartados", "3")
-    codigo, salida = interrumpir(orden, escenario, "Datos y pesos")
+    codigo, salida = escenario.interrumpir(orden, "Datos y pesos")
     assert codigo == 130 and "Interrumpido con Ctrl-C." in salida
     assert "Traceback" not in salida
 
@@ -889,7 +866,7 @@ def test_ctrl_c_mientras_se_importan_los_paquetes_termina_sin_traza(paquete, esc
         f" runpy.run_path({str(RAIZ / 'practica2.py')!r}, run_name='__main__')"
     )
     orden = [sys.executable, "-v", "-c", guion]
-    codigo, salida = interrumpir(orden, escenario, f"import '{paquete}.")
+    codigo, salida = escenario.interrumpir(orden, f"import '{paquete}.")
     assert codigo in (130, -signal.SIGINT)
     assert "Traceback" not in salida
 
