@@ -50,6 +50,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
@@ -110,6 +111,7 @@ NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
 DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
 C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
+ESPECIES_PROYECTADAS = 12  # las que caben en una figura
 ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
 # --- Bonus ---------------------------------------------------------------------------------------
@@ -293,27 +295,30 @@ def pausa(texto):
     plt.close("all")
 
 
-def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
-    """Pérdida y aciertos por época, en entrenamiento y en validación, con la mejor época."""
-    curvas = hist.history
-    mejor = int(np.argmax(curvas["val_accuracy"]))
-    epocas = range(1, len(curvas["loss"]) + 1)
-    ultima = porcentaje(curvas["val_accuracy"][-1])
+def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", antes=None):
+    """Pérdida y aciertos por época, en train y en validación, con la mejor; antes es otra fase anterior."""
+    previas = antes.history if antes else dict.fromkeys(hist.history, [])
+    inicio, cuantas = len(previas["loss"]), len(hist.history["loss"])
+    mejor, ultima = int(np.argmax(hist.history["val_accuracy"])) + 1, hist.history["val_accuracy"][-1]
     print(
-        f"  Early stopping: se queda con la época {mejor + 1} de {len(epocas)}; en la última, val. {ultima}"
+        f"  Early stopping: se queda con la época {mejor} de {cuantas};"
+        f" en la última, val. {porcentaje(ultima)}"
     )
+    epocas = range(1, inicio + cuantas + 1)
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
-        eje.plot(epocas, curvas[medida], "o-", ms=3, label="Entrenamiento")
-        eje.plot(epocas, curvas["val_" + medida], "s-", ms=3, label="Validación")
-        eje.axvline(mejor + 1, color="gray", ls=":", label=f"Mejor época ({mejor + 1})")
+        for clave, trazo, de in ((medida, "o-", "Entrenamiento"), ("val_" + medida, "s-", "Validación")):
+            eje.plot(epocas, [*previas[clave], *hist.history[clave]], trazo, ms=3, label=de)
+        eje.axvline(inicio + mejor, color="gray", ls=":", label=f"Mejor época ({mejor})")
+        if antes:
+            eje.axvline(inicio + 0.5, color="black", lw=0.8, label="Termina la cabeza sola")
         eje.set(xlabel="Época", ylabel=rotulo)
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.legend()
 
 
-def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6):
-    """Rejilla de imágenes con su rótulo, verde si es un acierto y rojo si es un fallo."""
+def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, mapas=None):
+    """Rejilla de imágenes con su rótulo, verde si es un acierto y rojo si es un fallo, y un mapa encima."""
     filas = -(-len(imagenes) // columnas)
     ejes = nueva_figura(nombre, filas, columnas, (1.9 * columnas, 2.1 * filas + 0.5))
     for eje in ejes:
@@ -321,19 +326,24 @@ def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6):
     for numero, (eje, imagen, rotulo) in enumerate(zip(ejes, imagenes, rotulos)):
         color = "black" if aciertos is None else ("green" if aciertos[numero] else "firebrick")
         eje.imshow(imagen)
+        if mapas is not None:
+            alto, ancho = imagen.shape[:2]
+            encima = dict(alpha=0.5, cmap="inferno", interpolation="bilinear")
+            eje.imshow(mapas[numero], extent=(0, ancho, alto, 0), **encima)
         eje.set_title(rotulo, fontsize=8, color=color)
 
 
-def mostrar_predicciones(nombre, datos, probabilidades, cuantas=18):
-    """Imágenes de test repartidas por el conjunto, con lo predicho y, si falla, lo cierto."""
+def mostrar_predicciones(nombre, datos, probabilidades, elegidas=None, mapas=None):
+    """Las imágenes de test elegidas, o 18 repartidas por él, con lo predicho y, si falla, lo cierto."""
     real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
-    elegidas = np.linspace(0, len(real) - 1, cuantas).astype(int)
+    if elegidas is None:
+        elegidas = np.linspace(0, len(real) - 1, 18).astype(int)
     rotulos = [
         datos.clases[predicha[i]] + ("" if predicha[i] == real[i] else f"\n(es {datos.clases[real[i]]})")
         for i in elegidas
     ]
     aciertos = (predicha == real)[elegidas]
-    mostrar_rejilla(nombre, datos.test.x[elegidas], rotulos, aciertos)
+    mostrar_rejilla(nombre, datos.test.x[elegidas], rotulos, aciertos, mapas=mapas)
 
 
 def mostrar_confusion(nombre, datos, probabilidades):
@@ -1138,7 +1148,7 @@ PASOS = (
     ("El doble de filtros", dict(filtros=ANCHA)),
 )
 
-# Los que mejoran la validación; los demás quedan en la tabla como resultados negativos.
+# Los que no mejoran la validación: quedan en la tabla como resultados negativos y fuera de la red.
 DESCARTADOS = ("Dropout", "Conexiones residuales", "Borrado aleatorio")
 RECETA_FINAL = Receta(
     **{campo: valor for paso, cambio in PASOS if paso not in DESCARTADOS for campo, valor in cambio.items()}
@@ -1180,8 +1190,8 @@ def nucleo_blanqueo(x):
     """Núcleo (2, 2, 3, 24) cuyas salidas no tienen correlación en los parches de 2x2 de x, (n, 32, 32, 3).
     Son sus componentes principales divididas por su desviación típica, cada una con los dos signos para que
     ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
-    x = (x - x.mean((0, 1, 2))) / x.std((0, 1, 2))
-    parches = [x[::10, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
+    x = (x[::10] - x.mean((0, 1, 2))) / x.std((0, 1, 2))  # con una de cada diez bastan
+    parches = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
     pca = PCA().fit(np.concatenate(parches, axis=-1).reshape(-1, 12))
     filtros = (pca.components_ / np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)[:, None]).T
     return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
@@ -1395,14 +1405,14 @@ def cabeza_convolucional(datos):
 
 
 def probar_cabeza(apartado, experimento, construir, datos, epocas, sesion):
-    """Entrena una cabeza de Keras sobre mapas o vectores, anota el resultado y la devuelve."""
+    """Ejecución de una cabeza de Keras sobre mapas o vectores, ya anotada."""
     print(f"\n{apartado} {experimento}")
     optimizador = partial(adam_ciclo, TASA_CABEZA)
     plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=lambda x, azar: x.astype("float32"))
     ejecucion = entrenar(partial(construir, datos), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x)
     sesion.anotar(fila(apartado, experimento, ejecucion, datos, prob))
-    return ejecucion.modelo
+    return ejecucion
 
 
 def probar_clasicos(red, datos, sesion):
@@ -1460,26 +1470,40 @@ def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
     mostrar_rejilla(nombre, imagenes, rotulos, aciertos, columnas=vecinos + 1)
 
 
-def mostrar_proyeccion(nombre, datos, vectores, clases=8):
-    """Las dos componentes principales de los vectores de test de unas cuantas especies."""
-    (eje,) = nueva_figura(nombre, tamano=(8, 5.5))
+def mostrar_proyeccion(nombre, datos, vectores, red, semilla):
+    """Las primeras especies de test en dos dimensiones (t-SNE, van der Maaten y Hinton, 2008): según los
+    vectores de antes del ajuste fino, (n, 2048), y según la red ajustada."""
     real = datos.test.y.argmax(1)
-    suyas = real < clases
-    puntos = PCA(2).fit_transform(normalize(vectores.test.x[suyas]))
-    for c in range(min(clases, len(datos.clases))):
-        de_clase = real[suyas] == c
-        eje.scatter(*puntos[de_clase].T, s=22, marker="osv^DPX*"[c], label=datos.clases[c])
-    eje.set(xlabel="Primera componente", ylabel="Segunda componente")
+    suyas = real < ESPECIES_PROYECTADAS
+    media = keras.Model(red.input, red.get_layer("avg_pool").output)
+    despues = predecir(media, datos.test.x[suyas], LOTE_EXTRACCION)
+    ejes = nueva_figura(nombre, 1, 2, (12, 5))
+    for eje, rotulo, de in zip(ejes, ("Antes", "Después"), (vectores.test.x[suyas], despues)):
+        puntos = TSNE(perplexity=min(30, len(de) / 4), random_state=semilla).fit_transform(normalize(de))
+        for c in np.unique(real[suyas]):
+            color, forma = plt.cm.tab20(c), "osv^DP"[c % 6]
+            eje.scatter(*puntos[real[suyas] == c].T, 22, color, forma, label=datos.clases[c])
+        eje.set(xlabel=f"{rotulo} del ajuste fino", xticks=[], yticks=[])
     eje.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def mostrar_comparacion(nombre, resultados):
-    """Barras con los aciertos de test de cada experimento del Apartado 3."""
-    (eje,) = nueva_figura(nombre, tamano=(9, 3.5))
-    barras = eje.barh([r.experimento for r in resultados], [100 * r.test for r in resultados])
-    eje.bar_label(barras, [porcentaje(r.test) for r in resultados], padding=3)
-    eje.invert_yaxis()
-    eje.set(xlabel="Aciertos en test (%)", xlim=(0, 112))
+def mapas_de_activacion(red, x, clases):
+    """Cuánto apoya cada zona de cada x a su clase, (n, alto, ancho): class activation maps (Zhou et al.,
+    2016). Son exactos, salvo una escala por imagen, porque de avg_pool a la salida la red es lineal."""
+    mapas = keras.Model(red.input, red.get_layer("avg_pool").input).predict(x, verbose=0)
+    nucleo = red.get_weights()[-2]  # (canales, clases), de la capa de salida
+    return np.einsum("nhwc,cn->nhw", mapas, nucleo[:, clases])
+
+
+def mostrar_activacion(nombre, datos, red, prob, cuantas=6):
+    """Dónde mira la red en unas aves de test que acierta y en otras que falla."""
+    acierta = prob.argmax(1) == datos.test.y.argmax(1)
+    grupos = np.flatnonzero(acierta), np.flatnonzero(~acierta)
+    elegidas = np.concatenate(
+        [g[np.linspace(0, len(g) - 1, min(cuantas, len(g))).astype(int)] for g in grupos]
+    )
+    mapas = mapas_de_activacion(red, datos.test.x[elegidas], prob[elegidas].argmax(1))
+    mostrar_predicciones(nombre, datos, prob, elegidas, mapas)
 
 
 def comparar(resultados):
@@ -1513,36 +1537,34 @@ def apartado3(sesion):
     mapas, vectores = extraer(construir_base(red, pesos), datos)
     epocas = sesion.alcance.cabezas
     nombre = f"{red.nombre}, solo la salida"
-    entrenada = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
+    cabeza = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
     nombre = f"{red.nombre}, nueva FC y salida"
     probar_cabeza("3.1.A", nombre, cabeza_fc, vectores, epocas, sesion)
     probar_clasicos(red, vectores, sesion)
     nombre, epocas = f"{red.nombre}, sin average pooling", sesion.alcance.convolucional
     probar_cabeza("3.1.B", nombre, cabeza_convolucional, mapas, epocas, sesion)
     mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
-    mostrar_proyeccion("Características de test, dos componentes", datos, vectores)
     del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
     pausa("3.1: cabezas sobre la red congelada")
 
     print(f"\n3.2 Ajuste fino de toda {red.nombre} (batch normalization, congelada)")
-    ajustar(red, pesos, datos, entrenada, sesion)
-    resultados = [r for r in sesion.filas if r.apartado.startswith("3.")]
-    comparar(resultados)
-    mostrar_comparacion("Apartado 3: aciertos en test", resultados)
+    ajustar(red, pesos, datos, vectores, cabeza, sesion)
+    comparar([r for r in sesion.filas if r.apartado.startswith("3.")])
     pausa("3.2: ajuste fino y comparación")
 
 
-def ajustar(red, pesos, datos, entrenada, sesion):
+def ajustar(red, pesos, datos, vectores, cabeza, sesion):
     """3.2: entrena la red entera desde la cabeza ya entrenada y anota el resultado."""
     epocas, optimizador = sesion.alcance.ajuste, partial(adam_ciclo, TASA_AJUSTE)
     plan = Plan(epocas, LOTE_AJUSTE, optimizador, SUAVIZADO, transformar=recortar_y_reflejar)
-    construir = partial(construir_ajuste, red, pesos, entrenada)
+    construir = partial(construir_ajuste, red, pesos, cabeza.modelo)
     ejecucion = entrenar(construir, datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
-    mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución")
+    mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución", antes=cabeza.hist)
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob)
-    mostrar_predicciones("Ajuste fino: aves de test", datos, prob)
+    mostrar_activacion("Ajuste fino: dónde mira la red", datos, ejecucion.modelo, prob)
+    mostrar_proyeccion("Características de test", datos, vectores, ejecucion.modelo, sesion.semilla)
 
 
 # =================================================================================================

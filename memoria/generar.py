@@ -63,9 +63,9 @@ def medir_apartados(apartados):
     medido = {"curvas": {}}
     mostrar, resumir = practica2.mostrarEvolucion, practica2.resumen
 
-    def guardar_curva(hist, nombre):
+    def guardar_curva(hist, nombre, **opciones):
         medido["curvas"][nombre.split(":")[0]] = hist.history
-        mostrar(hist, nombre)
+        mostrar(hist, nombre, **opciones)
 
     def guardar_origen(sesion, maquina, segundos, completo):
         medido["origen"] = origen(maquina, sesion.semilla, segundos) | {
