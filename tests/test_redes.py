@@ -374,6 +374,21 @@ def test_la_escalera_no_lee_test(datos, sesion, monkeypatch):
     assert all(r.val is not None and r.test is None for r in sesion.filas)
 
 
+def test_cada_peldano_se_entrena_desde_cero(datos, sesion, monkeypatch):
+    monkeypatch.setattr(p, "PASOS", p.PASOS[:2])
+    entrenar, peldanos = p.entrenar_receta, []
+
+    def anotando(*argumentos):
+        peldanos.append((argumentos, entrenar(*argumentos)))
+        return peldanos[-1][1]
+
+    monkeypatch.setattr(p, "entrenar_receta", anotando)
+    p.subir_escalera(datos, sesion)
+    assert len(peldanos) == 3
+    for argumentos, peldano in reversed(peldanos):  # en otro orden salen las mismas redes
+        assert np.array_equal(entrenar(*argumentos).prob_val, peldano.prob_val)
+
+
 def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(datos, sesion, monkeypatch):
     aciertos = iter([20, 25, 24, 25, 30])  # de 50: BaseNet y cuatro pasos
     recetas = []
