@@ -171,7 +171,7 @@ def figura_escalera(resultados):
     eje.margins(x=0.12)
     eje.set_xlabel("Aciertos en validación (%)")
     eje.grid(axis="x", alpha=0.3)
-    figura.savefig(FIGURAS / "escalera.svg")
+    figura.savefig(FIGURAS / "escalera.svg", metadata={"Date": None})
     plt.close(figura)
 
 
@@ -185,7 +185,7 @@ def figura_comparacion(resultados):
     eje.bar_label(barras, [f"{t:.1f}".replace(".", ",") for t in test], padding=3)
     eje.invert_yaxis()
     eje.set(xlabel="Aciertos en test (%)", xlim=(0, 100))
-    figura.savefig(FIGURAS / "comparacion.svg")
+    figura.savefig(FIGURAS / "comparacion.svg", metadata={"Date": None})
     plt.close(figura)
 
 
@@ -206,7 +206,7 @@ def figura_curvas(resultados, nombre):
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.grid(alpha=0.3)
     ejes[0].legend(frameon=False)
-    figura.savefig(FIGURAS / f"curvas_{nombre.lower().replace(' ', '_')}.svg")
+    figura.savefig(FIGURAS / f"curvas_{nombre.lower().replace(' ', '_')}.svg", metadata={"Date": None})
     plt.close(figura)
 
 
