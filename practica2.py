@@ -1481,8 +1481,8 @@ def mostrar_proyeccion(nombre, datos, vectores, red, semilla):
     for eje, rotulo, de in zip(ejes, ("Antes", "Después"), (vectores.test.x[suyas], despues)):
         puntos = TSNE(perplexity=min(30, len(de) / 4), random_state=semilla).fit_transform(normalize(de))
         for c in np.unique(real[suyas]):
-            color, forma = plt.cm.tab20(c), "osv^DP"[c % 6]
-            eje.scatter(*puntos[real[suyas] == c].T, 22, color, forma, label=datos.clases[c])
+            aspecto = dict(s=22, color=plt.cm.tab20(c), marker="osv^DP"[c % 6])
+            eje.scatter(*puntos[real[suyas] == c].T, **aspecto, label=datos.clases[c])
         eje.set(xlabel=f"{rotulo} del ajuste fino", xticks=[], yticks=[])
     eje.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
