@@ -1119,7 +1119,7 @@ class Receta:
 
     normalizar: bool = False
     aumento: bool = False
-    filtros: tuple = ()  # de la entrada y de cada etapa; vacío: las capas de BaseNet
+    filtros: tuple = ()  # de la entrada (24 si es de blanqueo) y de cada etapa; vacío: BaseNet
     batchnorm: bool = False
     l2: float = 0.0
     suavizado: float = 0.0
