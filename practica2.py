@@ -24,6 +24,7 @@ import io
 import os
 import pickle
 import platform
+import re
 import socket
 import sys
 import tarfile
@@ -32,7 +33,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -49,18 +50,17 @@ from keras import layers
 from PIL import Image
 from scipy.stats import binomtest
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, normalize
+from sklearn.preprocessing import FunctionTransformer, Normalizer, normalize
 from sklearn.svm import SVC
 
-# =================================================================================================
-# CONSTANTES
-# =================================================================================================
+# ===== CONSTANTES ================================================================================
 
 # --- Dónde están los datos -----------------------------------------------------------------------
 AQUI = Path(__file__).resolve().parent  # las rutas no dependen de la carpeta de trabajo
@@ -104,18 +104,40 @@ LOTE_EXTRACCION = 32  # imágenes; acota la memoria de cada pasada
 TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la memoria
 LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
 LOTE_AJUSTE = 16  # imágenes; la memoria del gradiente crece en proporción
-RECORTE_AJUSTE = 192  # px; recorta sin cambiar la escala: aumenta los datos y abarata la época
+LADO_AJUSTE = 160  # px de los recortes con los que se entrena; abaratan la época a la mitad
+RECORTE_MINIMO = 128  # px de 224: con menos, al recorte le falta el ave
 TASA_CABEZA = 2e-3  # pico del ciclo de Adam
-TASA_AJUSTE = 2e-5  # pico del ciclo de Adam; pequeña, para no deshacer los pesos preentrenados
+TASA_AJUSTE = 1e-3  # pico del ciclo de Adam, en veces lo que mide un núcleo típico de la red
 NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B, que quita 7/8 del coste de la siguiente
 DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
+PLIEGUES = 5  # de la validación cruzada en train
 C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
+COMPONENTES_LDA = 1024  # a las que PCA reduce los vectores: sin perder aciertos, seis veces más rápido
+CONTRACCIONES = (0.1, 0.2, 0.3)  # de la covarianza del discriminante hacia una esfera (Friedman, 1989)
+EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado sería infinita
 ESPECIES_PROYECTADAS = 12  # las que caben en una figura
 ARBOLES = 200  # del random forest; el tiempo crece en proporción
 
 # --- Bonus ---------------------------------------------------------------------------------------
 PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
+
+# --- La memoria: una referencia junto a las cifras de RESUMEN; la escribe memoria/generar.py --------
+# fmt: off
+MEMORIA_ORIGEN = {
+    "Apartados 1, 2 y Bonus": "CIFAR-100 real",
+    "Apartado 3": "CUB-200-2011 real, 100 de sus 200 especies; ResNet50 con otros pesos",
+}
+MEMORIA = {  # experimento: aciertos en test y su desviación típica entre semillas
+    "BaseNet": (0.441200, 0.0117), "BaseNet mejorada": (0.825600, 0.0017),
+    "BaseNet mejorada, con espejo": (0.837200, 0.0021), "ResNet50, solo la salida": (0.782294, None),
+    "ResNet50, nueva FC y salida": (0.798829, None), "ResNet50, SVM lineal": (0.752325, None),
+    "ResNet50, random forest": (0.740613, None), "ResNet50, sin average pooling": (0.794695, None),
+    "ResNet50, ajuste fino": (0.782983, None), "Generalista, 100 clases": (0.684400, None),
+    "Generalista, 25 clases": (0.852400, None), "Comité, 25 clases": (0.862800, None)
+}
+# fmt: on
+DISPERSIONES = 2 * 2**0.5  # en el 95 % de los casos dos ejecuciones difieren menos que estas desviaciones
 
 # --- Presentación --------------------------------------------------------------------------------
 ANCHO = 110  # columnas de la tabla
@@ -138,10 +160,8 @@ class Alcance:
     imagenes_por_clase: int | None = None
 
 
-COMPLETO = Alcance(basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=3, bonus=11)
-RAPIDO = Alcance(
-    basenet=3, escalera=1, mejorada=2, cabezas=3, convolucional=2, ajuste=1, bonus=1, imagenes_por_clase=20
-)
+COMPLETO = Alcance(basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=5, bonus=11)
+RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20)
 
 
 class ErrorEntrada(Exception):
@@ -167,9 +187,7 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
         raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {cura}") from error
 
 
-# =================================================================================================
-# PRESENTACIÓN: textos, tablas, figuras y puntos de parada
-# =================================================================================================
+# ===== PRESENTACIÓN: textos, tablas, figuras y puntos de parada ==================================
 
 
 @dataclass
@@ -200,11 +218,11 @@ class Resultado:
     perdida_test: float | None = None
 
 
-def decimal(valor, cifras=2):
-    """Número con coma decimal y puntos de millar; «—» si no se ha medido."""
+def decimal(valor, cifras=2, signo=""):
+    """Número con coma decimal y puntos de millar; «—» si no se ha medido. Con signo «+», siempre lo lleva."""
     if valor is None:
         return "—"
-    return f"{valor:,.{cifras}f}".translate(str.maketrans(",.", ".,"))
+    return f"{valor:{signo},.{cifras}f}".translate(str.maketrans(",.", ".,"))
 
 
 def porcentaje(fraccion):
@@ -231,10 +249,7 @@ def imprimir_tabla(cabecera, filas):
     """Tabla alineada: la primera columna y la segunda a la izquierda, las demás a la derecha."""
     anchos = [max(map(len, columna)) for columna in zip(cabecera, *filas)]
     for numero, fila in enumerate([cabecera, *filas]):
-        celdas = [
-            celda.ljust(ancho) if columna < 2 else celda.rjust(ancho)
-            for columna, (celda, ancho) in enumerate(zip(fila, anchos))
-        ]
+        celdas = [c.ljust(a) if i < 2 else c.rjust(a) for i, (c, a) in enumerate(zip(fila, anchos))]
         print("  ".join(celdas).rstrip())
         if numero == 0:
             print("-" * (sum(anchos) + 2 * (len(anchos) - 1)))
@@ -253,10 +268,27 @@ COLUMNAS = (  # título, campo de Resultado y cómo se escribe
 )
 
 
-def imprimir_resultados(resultados):
-    """Las filas de Resultado como tabla."""
-    filas = [[como(getattr(r, campo)) for _, campo, como in COLUMNAS] for r in resultados]
-    imprimir_tabla([cabecera for cabecera, _, _ in COLUMNAS], filas)
+def frente_a_memoria(r, origenes):
+    """Lo que dice la memoria de la misma fila, y la diferencia en puntos con un veredicto si se midió cuánto
+    cambia con otra semilla. Con otros datos o pesos, en lugar de la cifra, los que usó la memoria."""
+    if r.test is None or r.experimento not in MEMORIA:
+        return ["", ""]
+    parte = "Apartado 3" if r.apartado.startswith("3") else "Apartados 1, 2 y Bonus"
+    if origenes[parte] != MEMORIA_ORIGEN[parte]:
+        distintos = [d for d in re.split(", |; .* con ", MEMORIA_ORIGEN[parte]) if d not in origenes[parte]]
+        return ["memoria: " + (distintos or ["todas las imágenes"])[-1], ""]
+    test, desviacion = MEMORIA[r.experimento]
+    diferencia = decimal(round(100 * (r.test - test), 2) + 0.0, signo="+")  # y no «-0,00»
+    if desviacion is None:
+        return [porcentaje(test), diferencia]
+    lugar = "dentro" if abs(r.test - test) <= DISPERSIONES * desviacion else "fuera"
+    return [f"{porcentaje(test)} ± {decimal(100 * desviacion)}", f"{diferencia} {lugar}"]
+
+
+def imprimir_resultados(resultados, origenes):
+    """Las filas de Resultado como tabla, junto a las cifras de la memoria."""
+    filas = [[c(getattr(r, n)) for _, n, c in COLUMNAS] + frente_a_memoria(r, origenes) for r in resultados]
+    imprimir_tabla([*(cabecera for cabecera, _, _ in COLUMNAS), "Memoria", "Diferencia"], filas)
 
 
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
@@ -267,21 +299,14 @@ def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
     return list(ejes.flat)
 
 
-def guardar_figura(nombre, figura):
-    """Guarda la figura en la carpeta de --figuras, con su nombre."""
-    limpio = "".join(c if c.isalnum() else "_" for c in nombre.lower())
-    fichero = PRESENTACION.carpeta / f"{limpio}.png"
-    with al_leer(fichero, CURA_FIGURAS):
-        figura.savefig(fichero, dpi=110)
-
-
 def pausa(texto):
     """Punto de parada: enseña las figuras pendientes sin bloquear la ejecución."""
     print(f"{'-' * ANCHO}\nPausa · {texto}")
     figuras, PRESENTACION.pendientes = PRESENTACION.pendientes, []
-    if PRESENTACION.carpeta:
-        for nombre, figura in figuras:
-            guardar_figura(nombre, figura)
+    for nombre, figura in figuras if PRESENTACION.carpeta else ():
+        limpio = "".join(c if c.isalnum() else "_" for c in nombre.lower())
+        with al_leer(PRESENTACION.carpeta, CURA_FIGURAS):
+            figura.savefig(PRESENTACION.carpeta / f"{limpio}.png", dpi=110)
     if figuras:
         if figuras[0][1].canvas.required_interactive_framework:
             plt.show(block=False)
@@ -299,11 +324,9 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", antes=None):
     """Pérdida y aciertos por época, en train y en validación, con la mejor; antes es otra fase anterior."""
     previas = antes.history if antes else dict.fromkeys(hist.history, [])
     inicio, cuantas = len(previas["loss"]), len(hist.history["loss"])
-    mejor, ultima = int(np.argmax(hist.history["val_accuracy"])) + 1, hist.history["val_accuracy"][-1]
-    print(
-        f"  Early stopping: se queda con la época {mejor} de {cuantas};"
-        f" en la última, val. {porcentaje(ultima)}"
-    )
+    val = hist.history["val_accuracy"]
+    mejor, ultima = int(np.argmax(val)) + 1, porcentaje(val[-1])
+    print(f"  Early stopping: se queda con la época {mejor} de {cuantas}; en la última, val. {ultima}")
     epocas = range(1, inicio + cuantas + 1)
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
@@ -349,17 +372,10 @@ def mostrar_predicciones(nombre, datos, probabilidades, elegidas=None, mapas=Non
 def mostrar_confusion(nombre, datos, probabilidades):
     """Matriz de confusión de test, normalizada por filas (la clase real)."""
     (eje,) = nueva_figura(nombre, tamano=(9, 8))
-    ConfusionMatrixDisplay.from_predictions(
-        datos.test.y.argmax(1),
-        probabilidades.argmax(1),
-        labels=range(len(datos.clases)),
-        display_labels=datos.clases,
-        normalize="true",
-        include_values=False,
-        xticks_rotation="vertical",
-        cmap="Blues",
-        ax=eje,
-    )
+    clases = dict(labels=range(len(datos.clases)), display_labels=datos.clases, normalize="true")
+    aspecto = dict(include_values=False, xticks_rotation="vertical", cmap="Blues", ax=eje)
+    real, predicha = datos.test.y.argmax(1), probabilidades.argmax(1)
+    ConfusionMatrixDisplay.from_predictions(real, predicha, **clases, **aspecto)
     eje.set(xlabel="Clase predicha", ylabel="Clase real")
 
 
@@ -369,12 +385,8 @@ def peores_pares(datos, probabilidades, cuantos=5):
     matriz = confusion_matrix(real, predicha, labels=range(len(datos.clases)))
     np.fill_diagonal(matriz, 0)
     orden = np.argsort(-matriz, axis=None, kind="stable")[:cuantos]
-    pares = []
-    for a, b in zip(*np.unravel_index(orden, matriz.shape)):
-        if matriz[a, b]:
-            ejemplo = int(np.flatnonzero((real == a) & (predicha == b))[0])
-            pares.append((int(a), int(b), int(matriz[a, b]), ejemplo))
-    return pares
+    pares = [(a, b) for a, b in zip(*np.unravel_index(orden, matriz.shape)) if matriz[a, b]]
+    return [(a, b, matriz[a, b], np.flatnonzero((real == a) & (predicha == b))[0]) for a, b in pares]
 
 
 def mostrar_peores_pares(nombre, datos, probabilidades):
@@ -407,8 +419,6 @@ def mostrar_antes_y_despues(nombre, datos, antes, despues):
     eje.set_yticks(range(len(orden)), [datos.clases[c] for c in orden])
     eje.set(xlabel="Aciertos en test")
     eje.legend()
-    ejemplos = [f"{datos.clases[c]} ({porcentaje(d[c])})" for c in orden[:3]]
-    print("  Las clases más difíciles siguen siendo: " + ", ".join(ejemplos))
 
 
 class Progreso(keras.callbacks.Callback):
@@ -427,9 +437,7 @@ class Progreso(keras.callbacks.Callback):
         )
 
 
-# =================================================================================================
-# DATOS Y PESOS
-# =================================================================================================
+# ===== DATOS Y PESOS =============================================================================
 
 
 @dataclass(frozen=True)
@@ -485,11 +493,8 @@ def hay_conexion(url):
     responde = threading.Event()
 
     def llamar():
-        try:
-            socket.create_connection((urlsplit(url).hostname, 443), ESPERA_CONEXION).close()
+        with suppress(OSError), socket.create_connection((urlsplit(url).hostname, 443), ESPERA_CONEXION):
             responde.set()
-        except OSError:
-            pass
 
     # En otro hilo, porque la consulta del nombre (DNS) no admite un límite de tiempo.
     hilo = threading.Thread(target=llamar, daemon=True)
@@ -507,9 +512,8 @@ def descargar(url, resumen, subcarpeta="datasets"):
     anterior = socket.getdefaulttimeout()
     socket.setdefaulttimeout(ESPERA_DESCARGA)
     try:
-        return Path(
-            keras.utils.get_file(nombre, url, cache_subdir=subcarpeta, file_hash=resumen, cache_dir=cache)
-        )
+        opciones = dict(cache_subdir=subcarpeta, file_hash=resumen, cache_dir=cache)
+        return Path(keras.utils.get_file(nombre, url, **opciones))
     except Exception as error:  # get_file lanza Exception a secas cuando falla la red
         print(f"  No se ha podido descargar {nombre}: {error}")
         return None
@@ -591,10 +595,7 @@ def leer_cifar(imagenes_por_clase=None):
     origen = next((c for c in candidatos if os.path.exists(c)), None) or descargar(CIFAR_URL, CIFAR_SHA256)
     if origen is None:
         return cifar_sintetico(imagenes_por_clase)
-    pickles = {
-        nombre: leer_pickle(contenido, f"{origen}, {nombre}")
-        for nombre, contenido in pickles_cifar(origen).items()
-    }
+    pickles = {n: leer_pickle(b, f"{origen}, {n}") for n, b in pickles_cifar(origen).items()}
     x, finas, gruesas = leer_lote_cifar(pickles["train"], f"{origen}, train")
     x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
     with al_leer(f"{origen}, meta", CURA_CIFAR, (AttributeError, TypeError, ValueError)):
@@ -604,20 +605,11 @@ def leer_cifar(imagenes_por_clase=None):
     superclases = np.zeros(100, int)
     superclases[finas] = gruesas
     train, test = orden_canonico(x, finas), orden_canonico(x_test, finas_test)
-    if imagenes_por_clase:
-        train = unas_por_clase(train, finas, imagenes_por_clase)
-        test = unas_por_clase(test, finas_test, imagenes_por_clase)
+    if imagenes_por_clase:  # salteadas: las primeras de cada clase son imágenes oscuras
+        train, test = (o[:: max(1, len(o) // (100 * imagenes_por_clase))] for o in (train, test))
     procedencia = "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else "")
     partes = (x[train], finas[train], x_test[test], finas_test[test])
     return Cifar(*partes, tuple(nombres_clases), superclases, procedencia)
-
-
-def unas_por_clase(indices, etiquetas, cuantas):
-    """De unos índices, unos pocos de cada clase, salteados: los primeros son imágenes oscuras."""
-    clases = etiquetas[indices]
-    return np.concatenate(
-        [indices[clases == c][:: max(1, (clases == c).sum() // cuantas)][:cuantas] for c in range(100)]
-    )
 
 
 def imagenes_sinteticas(clases, rejilla, lado, cuantas):
@@ -812,7 +804,7 @@ def datos_aves(imagenes_por_clase, semilla):
     if listas is None:
         archivo = descargar(AVES_URL, AVES_MD5)
         if archivo is None:
-            return aves_sinteticas(imagenes_por_clase, semilla)
+            return aves_sinteticas(semilla)
         listas = listar_aves(extraer_aves(archivo))
         exigir(listas, f"{archivo.parent}/cub_200_2011_extraido: no tiene aves; bórrela")
     if imagenes_por_clase:
@@ -833,12 +825,10 @@ def recortar_listas(listas):
     return replace(listas, train=pocas(listas.train, 8), test=pocas(listas.test, 4))
 
 
-def aves_sinteticas(imagenes_por_clase, semilla):
+def aves_sinteticas(semilla):
     """Sustituto de las aves."""
     clases = CLASES_AVES_RAPIDO
-    x, y, x_test, y_test = imagenes_sinteticas(
-        clases, 7, LADO_AVES, (8, 4) if imagenes_por_clase else (12, 6)
-    )
+    x, y, x_test, y_test = imagenes_sinteticas(clases, 7, LADO_AVES, (12, 6))
     y, y_test = (keras.utils.to_categorical(clase, clases) for clase in (y, y_test))
     return partir(x, y, x_test, y_test, [f"especie {c}" for c in range(clases)], "aves SINTÉTICAS", semilla)
 
@@ -854,7 +844,7 @@ class RedPreentrenada:
     constructor: Callable
     preprocesar: Callable  # la preprocess_input de la red; recibe píxeles de 0 a 255
     fichero: str
-    url: str
+    carpeta_url: str  # de donde se descarga el fichero
     md5_imagenet: str  # el del fichero con los pesos de ImageNet
 
 
@@ -863,8 +853,7 @@ RESNET50 = RedPreentrenada(
     keras.applications.ResNet50,
     keras.applications.resnet.preprocess_input,
     "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/",
     "4d473c1dd8becc155b73f8504c6f6626",
 )
 
@@ -881,7 +870,7 @@ def buscar_pesos(red):
     """Pesos de una red: imagenes/, la caché de Keras o su descarga; si no, aleatorios."""
     fichero = carpeta_imagenes() / red.fichero
     if not fichero.exists():
-        fichero = descargar(red.url, red.md5_imagenet, "models")
+        fichero = descargar(red.carpeta_url + red.fichero, red.md5_imagenet, "models")
     if fichero is None:
         return Pesos(None, "pesos ALEATORIOS")
     with al_leer(fichero, "ponga ahí el fichero de pesos o quítelo"):
@@ -889,23 +878,59 @@ def buscar_pesos(red):
     return Pesos(fichero, "pesos de ImageNet" if md5 == red.md5_imagenet else "otros pesos")
 
 
-def construir_base(red, pesos, lado=LADO_AVES):
-    """Red preentrenada sin cabeza: de píxeles (n, lado, lado, 3), 0 a 255, a mapas (n, h, w, c). Incluye
-    su preprocesado, una sola vez. Las capas de batch normalization quedan congeladas una a una: en Keras 3
-    base(x, training=False) no basta dentro de fit."""
-    entrada = red.preprocesar(keras.Input((lado, lado, 3)))
+def cargar_red(red, pesos, lado=None):
+    """Red preentrenada sin cabeza, tal como la publica Keras. ErrorEntrada si los pesos no son los suyos."""
     cura = f"ponga los pesos de {red.nombre} sin cabeza o quite el fichero"
     with al_leer(pesos.fichero, cura, (OSError, ValueError, KeyError, RuntimeError)):
-        base = red.constructor(include_top=False, weights=pesos.fichero, input_tensor=entrada)
-    for capa in base.layers:
-        if isinstance(capa, layers.BatchNormalization):
-            capa.trainable = False
-    return base
+        entrada = keras.Input((lado, lado, 3))
+        return red.constructor(include_top=False, weights=pesos.fichero, input_tensor=entrada)
 
 
-# =================================================================================================
-# ENTRENAMIENTO COMÚN A TODAS LAS REDES
-# =================================================================================================
+def precision_preentrenada():
+    """(precisión, motivo) de la red preentrenada. En un procesador con AMX bfloat16 multiplica su ritmo; sin
+    AMX, lo divide. Decide la marca del procesador y no un cronómetro, para que se repitan las cifras."""
+    if keras.config.dtype_policy().name != "float32":
+        return keras.config.dtype_policy().name, "hay GPU"
+    if "amx_bf16" in leer_cpuinfo():
+        return "mixed_bfloat16", "el procesador tiene AMX"
+    return "float32", "el procesador no tiene AMX"
+
+
+def plegar(base):
+    """La misma red sin batch normalization. En inferencia es una escala y un desplazamiento por canal, que se
+    multiplican por el núcleo y se suman al sesgo de la convolución anterior (Jacob et al., 2018). El sesgo
+    queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños no debe moverse."""
+    precision, anterior = precision_preentrenada()[0], {id(capa.output): capa for capa in base.layers}
+
+    def copiar(capa):
+        con_sesgo = {"use_bias": True} if hasattr(capa, "kernel_size") else {}
+        return type(capa).from_config(capa.get_config() | con_sesgo | {"dtype": precision})
+
+    def sin_normalizar(capa, x, **_):
+        return x if isinstance(capa, layers.BatchNormalization) else capa(x)
+
+    plegada = keras.models.clone_model(base, clone_function=copiar, call_function=sin_normalizar)
+    for bn in (capa for capa in base.layers if isinstance(capa, layers.BatchNormalization)):
+        previa = anterior[id(bn.input)]
+        nucleo, *sesgo = previa.get_weights()
+        gamma, beta, media, varianza = bn.get_weights()
+        escala = gamma / np.sqrt(varianza + bn.epsilon)
+        # El núcleo de una convolución por canales, (h, w, canales, 1), los lleva en la penúltima dimensión.
+        en_canales = escala if nucleo.shape[-1] == len(escala) else escala[:, None]
+        capa = plegada.get_layer(previa.name)
+        capa.set_weights([nucleo * en_canales, beta + (sum(sesgo) - media) * escala])
+        capa.bias.trainable = False
+    return plegada
+
+
+def construir_base(red, pesos, lado=None):
+    """Red preentrenada sin cabeza, con su preprocesado y plegada: de píxeles (n, lado, lado, 3), 0 a 255,
+    a mapas (n, h, w, c)."""
+    entrada = keras.Input((lado, lado, 3))
+    return keras.Model(entrada, plegar(cargar_red(red, pesos, lado))(red.preprocesar(entrada)))
+
+
+# ===== ENTRENAMIENTO COMÚN A TODAS LAS REDES =====================================================
 
 
 class Lotes(keras.utils.PyDataset):
@@ -962,12 +987,10 @@ def adam(pasos):
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube en línea recta (Smith y Topin, 2019) y baja con un coseno hasta cero (Loshchilov y
-    Hutter, 2017)."""
+    """Tasa que sube en recta (Smith y Topin, 2019) y baja a cero en coseno (Loshchilov y Hutter, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, pasos - subida), warmup_target=tasa, warmup_steps=subida
-    )
+    rampa = dict(warmup_target=tasa, warmup_steps=subida)
+    return keras.optimizers.schedules.CosineDecay(0.0, max(1, pasos - subida), **rampa)
 
 
 def sgd_ciclo(pasos):
@@ -981,34 +1004,26 @@ def adam_ciclo(tasa, pasos):
 
 
 def entrenar(construir, datos, plan, semilla):
-    """Entrena la red que devuelve construir(), sin compilar, y la deja en su mejor época de validación. Los
-    pesos se inicializan aquí, con la semilla, así que ningún experimento continúa el anterior ni depende del
-    orden. De datos no se mira test."""
+    """Entrena la red sin compilar que devuelve construir() y la deja en su mejor época de validación. Parte
+    de la semilla: ningún experimento continúa el anterior ni depende del orden. De datos no se mira test."""
     train, val = datos.train, datos.val
     keras.utils.set_random_seed(semilla)
     modelo = construir()
     pasos = -(-len(train.x) // plan.lote) * plan.epocas
-    modelo.compile(
-        plan.optimizador(pasos),
-        plan.perdida or keras.losses.CategoricalCrossentropy(label_smoothing=plan.suavizado),
-        metrics=["accuracy"],
-    )
+    perdida = plan.perdida or keras.losses.CategoricalCrossentropy(label_smoothing=plan.suavizado)
+    modelo.compile(plan.optimizador(pasos), perdida, metrics=["accuracy"])
     # Se queda con la mejor época, pero no para antes: el ciclo de tasa acaba en la última.
     mejor_epoca = keras.callbacks.EarlyStopping(
         "val_accuracy", mode="max", patience=plan.epocas, restore_best_weights=True
     )
     en_terminal = sys.stdout.isatty()
-    opciones = dict(
-        epochs=plan.epocas,
-        validation_data=(val.x, val.y),
-        verbose=int(en_terminal),
-        callbacks=[mejor_epoca] if en_terminal else [mejor_epoca, Progreso()],
-    )
+    avisos = [mejor_epoca] if en_terminal else [mejor_epoca, Progreso()]
+    opciones = dict(epochs=plan.epocas, validation_data=(val.x, val.y), verbose=int(en_terminal))
     inicio = time.perf_counter()
+    entrada = dict(x=train.x, y=train.y, batch_size=plan.lote)
     if plan.transformar:
-        hist = modelo.fit(Lotes(train.x, train.y, plan.lote, plan.transformar, semilla), **opciones)
-    else:
-        hist = modelo.fit(train.x, train.y, batch_size=plan.lote, **opciones)
+        entrada = dict(x=Lotes(train.x, train.y, plan.lote, plan.transformar, semilla))
+    hist = modelo.fit(**entrada, callbacks=avisos, **opciones)
     segundos = time.perf_counter() - inicio
     return Ejecucion(modelo, hist, len(hist.epoch), segundos, predecir(modelo, val.x))
 
@@ -1023,8 +1038,9 @@ def predecir(modelo, x, lote=LOTE, tipo="float32", avisar=False):
             trozo = trozo.astype("float32")
         salida[i : i + TROZO] = modelo.predict(trozo, batch_size=lote, verbose=0)
         if avisar:
-            hechas, gastado = min(i + TROZO, len(x)), duracion(time.perf_counter() - inicio)
-            print(f"  {hechas} de {len(x)} imágenes · {gastado}")
+            hechas, gastado = min(i + TROZO, len(x)), time.perf_counter() - inicio
+            ritmo = decimal(hechas / gastado, 1)
+            print(f"  {hechas} de {len(x)} imágenes · {duracion(gastado)} · {ritmo} por segundo")
     return salida
 
 
@@ -1055,9 +1071,7 @@ def medir_test(y, prob, es_probabilidad=True):
     )
 
 
-# =================================================================================================
-# APARTADO 1: BaseNet en CIFAR-100
-# =================================================================================================
+# ===== APARTADO 1: BaseNet en CIFAR-100 ==========================================================
 
 
 def capas_basenet(num_clases=CLASES):
@@ -1108,9 +1122,7 @@ def apartado1(sesion):
     pausa("1.2: resultados de BaseNet")
 
 
-# =================================================================================================
-# APARTADO 2: mejora de BaseNet
-# =================================================================================================
+# ===== APARTADO 2: mejora de BaseNet =============================================================
 
 
 @dataclass(frozen=True)
@@ -1159,26 +1171,18 @@ def aumentar(x, receta):
     """Aumento de datos con capas de Keras, que solo actúan al entrenar."""
     if receta.aumento:
         x = layers.RandomFlip("horizontal")(x)
-        x = layers.RandomTranslation(
-            DESPLAZAMIENTO, DESPLAZAMIENTO, fill_mode="reflect", interpolation="nearest"
-        )(x)
+        relleno = dict(fill_mode="reflect", interpolation="nearest")
+        x = layers.RandomTranslation(DESPLAZAMIENTO, DESPLAZAMIENTO, **relleno)(x)
     if receta.borrado:  # tapa un rectángulo con la media (DeVries y Taylor, 2017)
-        # En float32, porque en float16 esta capa de Keras falla.
-        opciones = dict(fill_value=0.0, value_range=(-3, 3), dtype="float32")
+        opciones = dict(fill_value=0.0, value_range=(-3, 3), dtype="float32")  # en float16 falla
         x = layers.RandomErasing(scale=BORRADO, **opciones)(x)
     return x
 
 
 def convolucion(x, filtros, receta, reducir=False):
     """Convolución 3x3, pooling si se reduce, batch normalization si la hay, y ReLU."""
-    x = layers.Conv2D(
-        filtros,
-        3,
-        padding="same",
-        use_bias=not receta.batchnorm,
-        kernel_initializer="he_normal",
-        kernel_regularizer=keras.regularizers.L2(receta.l2),
-    )(x)
+    pesos = dict(kernel_initializer="he_normal", kernel_regularizer=keras.regularizers.L2(receta.l2))
+    x = layers.Conv2D(filtros, 3, padding="same", use_bias=not receta.batchnorm, **pesos)(x)
     if reducir:
         x = layers.MaxPooling2D(2)(x)
     if receta.batchnorm:
@@ -1227,9 +1231,7 @@ def construir_red(receta, datos):
         x = layers.Normalization(mean=media, variance=varianza)(x)
     x = aumentar(x, receta)
     if not receta.filtros:
-        for capa in capas_basenet(num_clases):
-            x = capa(x)
-        return keras.Model(entrada, x)
+        return keras.Model(entrada, keras.Sequential(capas_basenet(num_clases))(x))
     x = cuerpo_profundo(entrada_profunda(x, receta, train), receta)
     if receta.dropout:
         x = layers.Dropout(receta.dropout)(x)
@@ -1254,9 +1256,7 @@ def mcnemar(y, prob_a, prob_b):
 
 def veredicto(diferencia, p):
     """Frase sobre un peldaño a partir de lo que cambia en validación y de su valor p."""
-    if p >= SIGNIFICACION:
-        return "no se distingue del azar"
-    return "mejora" if diferencia > 0 else "empeora"
+    return "no se distingue del azar" if p >= SIGNIFICACION else "mejora" if diferencia > 0 else "empeora"
 
 
 def subir_escalera(datos, sesion):
@@ -1311,8 +1311,7 @@ def apartado2(sesion):
     titulo("APARTADO 2 · Mejora de BaseNet", datos.procedencia)
     alcanzada = subir_escalera(datos, sesion)
     distintos = [n for n in vars(RECETA_FINAL) if getattr(RECETA_FINAL, n) != getattr(alcanzada, n)]
-    diferencia = ", ".join(distintos) or "nada"
-    print(f"\n  La receta final difiere de la de la escalera en: {diferencia}.")
+    print(f"\n  La receta final difiere de la de la escalera en: {', '.join(distintos) or 'nada'}.")
     pausa("2.1: la escalera")
 
     print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
@@ -1334,20 +1333,14 @@ def apartado2(sesion):
     pausa("2.2: resultados de la red mejorada")
 
 
-# =================================================================================================
-# APARTADO 3: ResNet50 en Caltech-UCSD
-# =================================================================================================
+# ===== APARTADO 3: ResNet50 en Caltech-UCSD ======================================================
 
 
 def extraer(base, datos):
     """Mapas (n, 7, 7, 2048), en float16, y vectores (n, 2048) de las tres particiones, como Datos. La media
     de cada mapa es lo que calcula avg_pool: una sola pasada sirve a 3.1.A, que corta después, y a 3.1.B."""
-    inicio = time.perf_counter()
     partes = (datos.train, datos.val, datos.test)
     mapas = [predecir(base, parte.x, LOTE_EXTRACCION, "float16", avisar=True) for parte in partes]
-    segundos, imagenes = time.perf_counter() - inicio, sum(len(parte.x) for parte in partes)
-    ritmo = decimal(imagenes / segundos, 1)
-    print(f"  {imagenes} imágenes en {duracion(segundos)}: {ritmo} por segundo")
     vectores = [m.mean((1, 2), dtype="float32") for m in mapas]
     return tuple(
         Datos(*(Conjunto(x, p.y) for x, p in zip(xs, partes)), datos.clases, datos.procedencia)
@@ -1355,13 +1348,20 @@ def extraer(base, datos):
     )
 
 
+def raiz(x):
+    """Raíz de las medias de avg_pool, que no son negativas: unos pocos canales muy activos dejan de tapar
+    a los demás (Perronnin et al., 2010)."""
+    return (x + EPSILON_RAIZ) ** 0.5
+
+
 def capas_escala(vectores):
-    """Norma 1 por vector y media de train cero: iguala imágenes muy y poco contrastadas."""
-    unitarios = normalize(vectores)
+    """Raíz, norma 1 por vector y media de train cero: iguala imágenes muy y poco contrastadas."""
+    unitarios = normalize(raiz(vectores))
     media = unitarios.mean(0)
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
     # En float32, porque en float16 el cuadrado de la norma de un vector se desborda.
     return [
+        layers.Activation(raiz),
         layers.UnitNormalization(dtype="float32"),
         layers.Normalization(mean=media, variance=varianza, dtype="float32"),
     ]
@@ -1381,79 +1381,95 @@ def cabeza_salida(datos):
 
 def cabeza_fc(datos):
     """3.1.A, nueva fully connected y salida: (n, 2048) -> (n, clases)."""
-    return cabeza(
-        datos,
-        *capas_escala(datos.train.x),
-        layers.Dropout(DROPOUT_CABEZA),
-        layers.Dense(NEURONAS_FC, use_bias=False),
-        layers.BatchNormalization(momentum=0.9),
-        layers.Activation("relu"),
-    )
+    capas = [*capas_escala(datos.train.x), layers.Dropout(DROPOUT_CABEZA)]
+    capas += [layers.Dense(NEURONAS_FC, use_bias=False), layers.BatchNormalization(momentum=0.9)]
+    return cabeza(datos, *capas, layers.Activation("relu"))
 
 
 def cabeza_convolucional(datos):
     """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y pooling sobre los mapas 7x7x2048."""
-    bloque = []
+    capas = [layers.SpatialDropout2D(DROPOUT_CABEZA / 2)]
     for nucleo in (1, 3):
-        bloque += [
+        capas += [
             layers.Conv2D(CANALES_REDUCCION, nucleo, padding="same", use_bias=False),
             layers.BatchNormalization(momentum=0.9),
             layers.Activation("relu"),
         ]
-    inicial = layers.SpatialDropout2D(DROPOUT_CABEZA / 2)
-    return cabeza(datos, inicial, *bloque, layers.GlobalAveragePooling2D())
+    return cabeza(datos, *capas, layers.GlobalAveragePooling2D())
 
 
-def probar_cabeza(apartado, experimento, construir, datos, epocas, sesion):
-    """Ejecución de una cabeza de Keras sobre mapas o vectores, ya anotada."""
-    print(f"\n{apartado} {experimento}")
+def probar_cabeza(red, apartado, nombre, construir, datos, epocas, sesion):
+    """Ejecución de una cabeza de Keras sobre los mapas o los vectores de la red, ya anotada."""
+    print(f"\n{apartado} {red.nombre}, {nombre}")
     optimizador = partial(adam_ciclo, TASA_CABEZA)
     plan = Plan(epocas, LOTE_CABEZA, optimizador, SUAVIZADO, transformar=lambda x, azar: x.astype("float32"))
     ejecucion = entrenar(partial(construir, datos), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x)
-    sesion.anotar(fila(apartado, experimento, ejecucion, datos, prob))
+    sesion.anotar(fila(apartado, f"{red.nombre}, {nombre}", ejecucion, datos, prob))
     return ejecucion
 
 
 def probar_clasicos(red, datos, sesion):
-    """SVM lineal, con C por validación cruzada en train, y random forest, sobre los vectores."""
+    """Clasificadores de scikit-learn sobre los vectores. De la SVM y del discriminante, lo que los regula se
+    elige por validación cruzada en train; el bosque no lo necesita, porque promedia árboles."""
     x, y = datos.train.x, datos.train.y.argmax(1)
-    particiones = StratifiedKFold(3, shuffle=True, random_state=sesion.semilla)
-    svm = GridSearchCV(make_pipeline(Normalizer(), SVC(kernel="linear")), {"svc__C": C_SVM}, cv=particiones)
-    bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
-    for nombre, modelo in (("SVM lineal", svm), ("random forest", bosque)):
+    pliegues = min(PLIEGUES, np.bincount(y).min())
+    particiones = StratifiedKFold(pliegues, shuffle=True, random_state=sesion.semilla)
+    reducir = PCA(min(COMPONENTES_LDA, len(x) // 2, x.shape[1]), random_state=sesion.semilla)
+    discriminante = make_pipeline(reducir, LinearDiscriminantAnalysis("lsqr"))
+    contraccion = {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES}
+    for nombre, modelo in (
+        # Con np.inner los productos se calculan de una vez: tarda la quinta parte que con "linear".
+        ("SVM lineal", GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=particiones)),
+        ("discriminante lineal", GridSearchCV(discriminante, contraccion, cv=particiones)),
+        ("random forest", RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)),
+    ):
         print(f"\n3.1.A {red.nombre}, {nombre}")
         inicio = time.perf_counter()
-        modelo.fit(x, y)
+        completo = make_pipeline(FunctionTransformer(raiz), Normalizer(), modelo).fit(x, y)
         segundos = time.perf_counter() - inicio
-        es_bosque = modelo is bosque
-        puntuar = modelo.predict_proba if es_bosque else modelo.decision_function
-        if not es_bosque:
-            print(f"  C = {decimal(modelo.best_params_['svc__C'], 0)}, por validación cruzada")
+        for parametro, valor in getattr(modelo, "best_params_", {}).items():
+            print(f"  {parametro.split('_')[-1]} = {valor}: {porcentaje(modelo.best_score_)} al validar")
+        puntuar = completo.predict_proba if nombre == "random forest" else completo.decision_function
         val = calcularAccuracy(datos.val.y, puntuar(datos.val.x))
-        # La pérdida exige probabilidades: la SVM da márgenes y el bosque, ceros.
+        # La pérdida exige probabilidades: aquí hay márgenes y, en el bosque, ceros.
         test = medir_test(datos.test.y, puntuar(datos.test.x), es_probabilidad=False)
         sesion.anotar(Resultado("3.1.A", f"{red.nombre}, {nombre}", None, None, segundos, val, **test))
 
 
+def probar_cabezas(red, mapas, vectores, sesion):
+    """Todas las de 3.1 sobre la red congelada. Devuelve la Ejecucion de la más sencilla: solo la salida."""
+    probar, epocas = partial(probar_cabeza, red), sesion.alcance.cabezas
+    salida = probar("3.1.A", "solo la salida", cabeza_salida, vectores, epocas, sesion)
+    probar("3.1.A", "nueva FC y salida", cabeza_fc, vectores, epocas, sesion)
+    probar_clasicos(red, vectores, sesion)
+    epocas = sesion.alcance.convolucional
+    probar("3.1.B", "sin average pooling", cabeza_convolucional, mapas, epocas, sesion)
+    return salida
+
+
 def recortar_y_reflejar(x, azar):
-    """Recortes al azar de RECORTE_AJUSTE px, la mitad reflejados: (n, 224, 224, 3) -> float32."""
-    margen = x.shape[1] - RECORTE_AJUSTE
-    recortes = np.empty((len(x), RECORTE_AJUSTE, RECORTE_AJUSTE, 3), "float32")
+    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados a LADO_AJUSTE px y
+    la mitad reflejados (Szegedy et al., 2015): (n, lado, lado, 3) -> los recortes, en float32."""
+    recortes = np.empty((len(x), LADO_AJUSTE, LADO_AJUSTE, 3), "float32")
     for recorte, imagen in zip(recortes, x):
-        arriba, izquierda = azar.integers(0, margen + 1, 2)
-        trozo = imagen[arriba : arriba + RECORTE_AJUSTE, izquierda : izquierda + RECORTE_AJUSTE]
-        recorte[:] = trozo[:, ::-1] if azar.random() < 0.5 else trozo
+        lado = azar.integers(RECORTE_MINIMO, len(imagen) + 1)
+        arriba, izquierda = azar.integers(0, len(imagen) - lado + 1, 2)
+        caja = (izquierda, arriba, izquierda + lado, arriba + lado)
+        trozo = Image.fromarray(imagen).resize((LADO_AJUSTE, LADO_AJUSTE), Image.BILINEAR, caja)
+        recorte[:] = np.fliplr(trozo) if azar.random() < 0.5 else trozo
     return recortes
 
 
-def construir_ajuste(red, pesos, entrenada):
-    """Red entera para 3.2: la preentrenada, avg_pool y una copia de la cabeza ya entrenada."""
-    base = construir_base(red, pesos, lado=None)
-    copia = keras.models.clone_model(entrenada)
-    copia.set_weights(entrenada.get_weights())
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
-    return keras.Model(base.input, copia(x))
+def tasa_de_ajuste(base):
+    """Tasa de Adam en proporción a los núcleos de la red: sus pasos son absolutos, y el que apenas mueve los
+    de MobileNetV2 deshace los de ResNet50, que son seis veces menores."""
+    return TASA_AJUSTE * float(np.median([np.std(peso) for peso in base.get_weights() if peso.ndim == 4]))
+
+
+def construir_ajuste(base, cabeza):
+    """Red entera para 3.2: la preentrenada, avg_pool y la cabeza, que sigue entrenándose con ella."""
+    return keras.Model(base.input, cabeza(layers.GlobalAveragePooling2D(name="avg_pool")(base.output)))
 
 
 def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
@@ -1489,10 +1505,11 @@ def mostrar_proyeccion(nombre, datos, vectores, red, semilla):
 
 def mapas_de_activacion(red, x, clases):
     """Cuánto apoya cada zona de cada x a su clase, (n, alto, ancho): class activation maps (Zhou et al.,
-    2016). Son exactos, salvo una escala por imagen, porque de avg_pool a la salida la red es lineal."""
-    mapas = keras.Model(red.input, red.get_layer("avg_pool").input).predict(x, verbose=0)
+    2016). Son exactos, salvo una escala por imagen: la raíz de una media es la media entre esa raíz."""
+    mapas = keras.Model(red.input, red.get_layer("avg_pool").input).predict(x, verbose=0) + EPSILON_RAIZ
     nucleo = red.get_weights()[-2]  # (canales, clases), de la capa de salida
-    return np.einsum("nhwc,cn->nhw", mapas, nucleo[:, clases])
+    apoyo = nucleo.T[clases] / mapas.mean((1, 2)) ** 0.5  # (n, canales)
+    return np.einsum("nhwc,nc->nhw", mapas, apoyo)
 
 
 def mostrar_activacion(nombre, datos, red, prob, cuantas=6):
@@ -1508,14 +1525,10 @@ def mostrar_activacion(nombre, datos, red, prob, cuantas=6):
 
 def comparar(resultados):
     """Lo que dicen las cifras del Apartado 3, en una frase por comparación."""
-    por_nombre = {r.experimento.split(", ", 1)[1]: r for r in resultados}
-    for uno, otro in (
-        ("nueva FC y salida", "solo la salida"),
-        ("sin average pooling", "nueva FC y salida"),
-        ("ajuste fino", "solo la salida"),
-    ):
-        puntos = 100 * (por_nombre[uno].test - por_nombre[otro].test)
-        print(f"  «{uno}» frente a «{otro}»: {decimal(puntos):>7} puntos en test")
+    test = {r.experimento.split(", ", 1)[1]: 100 * r.test for r in resultados}
+    salida, fc, mapas = "solo la salida", "nueva FC y salida", "sin average pooling"
+    for uno, otro in ((fc, salida), (mapas, salida), (mapas, fc), ("ajuste fino", salida)):
+        print(f"  «{uno}» frente a «{otro}»: {decimal(test[uno] - test[otro], signo='+'):>7} puntos en test")
 
 
 def apartado3(sesion):
@@ -1534,20 +1547,14 @@ def apartado3(sesion):
     pausa("3: los datos")
 
     print(f"\n3.1 {red.nombre} como extractor de características")
-    mapas, vectores = extraer(construir_base(red, pesos), datos)
-    epocas = sesion.alcance.cabezas
-    nombre = f"{red.nombre}, solo la salida"
-    cabeza = probar_cabeza("3.1.A", nombre, cabeza_salida, vectores, epocas, sesion)
-    nombre = f"{red.nombre}, nueva FC y salida"
-    probar_cabeza("3.1.A", nombre, cabeza_fc, vectores, epocas, sesion)
-    probar_clasicos(red, vectores, sesion)
-    nombre, epocas = f"{red.nombre}, sin average pooling", sesion.alcance.convolucional
-    probar_cabeza("3.1.B", nombre, cabeza_convolucional, mapas, epocas, sesion)
+    print("  Precisión: {}, porque {}".format(*precision_preentrenada()))
+    mapas, vectores = extraer(construir_base(red, pesos, LADO_AVES), datos)
+    cabeza = probar_cabezas(red, mapas, vectores, sesion)
     mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
     del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
     pausa("3.1: cabezas sobre la red congelada")
 
-    print(f"\n3.2 Ajuste fino de toda {red.nombre} (batch normalization, congelada)")
+    print(f"\n3.2 Ajuste fino de toda {red.nombre} (batch normalization, plegada)")
     ajustar(red, pesos, datos, vectores, cabeza, sesion)
     comparar([r for r in sesion.filas if r.apartado.startswith("3.")])
     pausa("3.2: ajuste fino y comparación")
@@ -1555,27 +1562,27 @@ def apartado3(sesion):
 
 def ajustar(red, pesos, datos, vectores, cabeza, sesion):
     """3.2: entrena la red entera desde la cabeza ya entrenada y anota el resultado."""
-    epocas, optimizador = sesion.alcance.ajuste, partial(adam_ciclo, TASA_AJUSTE)
+    base = construir_base(red, pesos)
+    epocas, optimizador = sesion.alcance.ajuste, partial(adam_ciclo, tasa_de_ajuste(base))
     plan = Plan(epocas, LOTE_AJUSTE, optimizador, SUAVIZADO, transformar=recortar_y_reflejar)
-    construir = partial(construir_ajuste, red, pesos, cabeza.modelo)
-    ejecucion = entrenar(construir, datos, plan, sesion.semilla)
+    ejecucion = entrenar(partial(construir_ajuste, base, cabeza.modelo), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
+    partes = ((ejecucion.prob_val, datos.val.x), (prob, datos.test.x))
+    val, prob = ((p + predecir(ejecucion.modelo, x[:, :, ::-1], LOTE_EXTRACCION)) / 2 for p, x in partes)
+    sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino, con espejo", ejecucion, datos, prob, val))
     mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución", antes=cabeza.hist)
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob)
     mostrar_activacion("Ajuste fino: dónde mira la red", datos, ejecucion.modelo, prob)
     mostrar_proyeccion("Características de test", datos, vectores, ejecucion.modelo, sesion.semilla)
 
 
-# =================================================================================================
-# BONUS: una generalista de las 100 clases y su comité con la especialista de las 25
-# =================================================================================================
+# ===== BONUS: una generalista de las 100 clases y su comité con la especialista de las 25 ========
 
 
 def perdida_jerarquica(superclases, suavizado):
-    """Entropía cruzada de las clases finas más la de sus superclases. La probabilidad de una superclase es la
-    suma de las de sus clases: confundir un roble con un arce cuesta menos que confundirlo con un tanque, sin
-    una sola neurona más."""
+    """Entropía cruzada de las clases más la de sus superclases, cuya probabilidad es la suma de las de sus
+    clases: confundir un roble con un arce cuesta menos que con un tanque, sin una sola neurona más."""
     pertenece = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
 
     def perdida(y, prob):
@@ -1628,9 +1635,7 @@ def formar_comite(sesion, generalista):
     mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos, test)
 
 
-# =================================================================================================
-# PROGRAMA PRINCIPAL
-# =================================================================================================
+# ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
 
@@ -1645,7 +1650,7 @@ class Sesion:
     aves: Datos | None = None
     pesos: Pesos | None = None
     filas: list = field(default_factory=list)
-    origenes: list = field(default_factory=list)  # qué datos y pesos usa cada parte, para RESUMEN
+    origenes: dict = field(default_factory=dict)  # qué datos y pesos usa cada parte, para RESUMEN
     basenet_test: np.ndarray | None = None  # para comparar BaseNet con la red mejorada
     especialista: tuple | None = None  # la red mejorada y sus probabilidades de val y test, para el comité
 
@@ -1677,13 +1682,17 @@ def preparar_entorno(semilla):
     )
 
 
+def leer_cpuinfo():
+    """Lo que Linux dice del procesador; vacío donde no se puede leer."""
+    with suppress(OSError):
+        return Path("/proc/cpuinfo").read_text()
+    return ""
+
+
 def procesador():
     """Nombre del procesador, hasta donde el sistema lo dice."""
-    try:
-        lineas = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(li.split(":", 1)[1].strip() for li in lineas if li.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    nombre = re.search(r"model name\s*: (.+)", leer_cpuinfo())
+    return nombre[1] if nombre else platform.processor() or platform.machine()
 
 
 class Opciones(argparse.ArgumentParser):
@@ -1701,14 +1710,11 @@ def leer_opciones(argumentos):
     grupo.add_argument("--rapido", action="store_true", help="pasa por todo en unos 3 minutos")
     grupo.add_argument("--pausas", action="store_true", help="espera a Intro en cada pausa")
     grupo.add_argument("--semilla", type=int, default=SEMILLA, metavar="N", help="otra semilla")
-    grupo.add_argument(
-        "--apartados", default=",".join(PARTES), metavar="LISTA", help="por ejemplo, 1,3 o 2,bonus"
-    )
+    grupo.add_argument("--apartados", default=",".join(PARTES), metavar="LISTA", help="como 1,3 o 2,bonus")
     grupo.add_argument("--figuras", type=Path, metavar="CARPETA", help="guarda ahí las figuras")
     leidas = opciones.parse_args(argumentos)
     leidas.apartados = [parte.strip().lower() for parte in leidas.apartados.split(",")]
-    existen = set(leidas.apartados) <= set(PARTES)
-    exigir(existen, f"--apartados: elija entre {', '.join(PARTES)}, separados por comas")
+    exigir(set(leidas.apartados) <= set(PARTES), f"--apartados: elija entre {', '.join(PARTES)}, con comas")
     exigir(0 <= leidas.semilla < 2**32, "--semilla: ha de ser un entero entre 0 y 4.294.967.295")
     return leidas
 
@@ -1719,26 +1725,27 @@ def cargar_todo(sesion, apartados):
     por_clase = sesion.alcance.imagenes_por_clase
     if {"1", "2", "bonus"} & set(apartados):
         sesion.cifar = leer_cifar(por_clase)
-        sesion.origenes.append(f"Apartados 1, 2 y Bonus: {sesion.cifar.procedencia}")
+        sesion.origenes["Apartados 1, 2 y Bonus"] = sesion.cifar.procedencia
     if "3" in apartados:
         sesion.pesos = buscar_pesos(RESNET50)
-        construir_base(RESNET50, sesion.pesos)
+        cargar_red(RESNET50, sesion.pesos)
         sesion.aves = datos_aves(por_clase, sesion.semilla)
-        origen = f"Apartado 3: {sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}"
-        sesion.origenes.append(origen)
-    print(*sesion.origenes, sep="\n")
+        origen = f"{sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}"
+        sesion.origenes["Apartado 3"] = origen
+    print(*map(": ".join, sesion.origenes.items()), sep="\n")
 
 
 def resumen(sesion, maquina, segundos, completo):
     """Imprime la tabla final con lo que hace falta para saber de dónde sale cada cifra."""
     titulo("RESUMEN" if completo else "RESUMEN PARCIAL: la ejecución se interrumpió")
     total = f"{maquina} · semilla {sesion.semilla} · {duracion(segundos)} en total"
-    print(total, *sesion.origenes, sep="\n")
+    print(total, *map(": ".join, sesion.origenes.items()), sep="\n")
     if sesion.pesos:
         print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y pocas épocas; estas cifras no son las de la práctica.")
-    imprimir_resultados(sesion.filas)
+    print("± es la desviación típica entre semillas; «dentro», lo que puede cambiar otra semilla.")
+    imprimir_resultados(sesion.filas, sesion.origenes)
 
 
 def main(argumentos=None):

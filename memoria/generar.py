@@ -4,15 +4,18 @@
     python memoria/generar.py --apartados 3       vuelve a medir esas partes y conserva las demás
     python memoria/generar.py --solo-pdf          compone con los resultados guardados (segundos)
 
-Las partes son los apartados (12bonus mide los tres juntos, porque comparan sus redes y forman un comité) y
-las que la ejecución normal no hace: semillas repite BaseNet y la red final con otras semillas, e ingredientes
-cambia las piezas del Bonus de una en una. Cada una se mide en un proceso propio y se guarda en
-resultados.json al acabar, con la huella del código que la midió: si se interrumpe, sigue donde se quedó.
+Las partes son los apartados (12bonus mide los tres juntos, porque comparan sus redes y forman un comité;
+3 repite además las cabezas con tres semillas) y las que la ejecución normal no hace: imagenet es el
+Apartado 3 con MobileNetV2 y sus pesos de ImageNet, semillas repite BaseNet y la red final con otras
+semillas, e ingredientes cambia las piezas del Bonus de una en una. Cada una se mide en un proceso propio
+y se guarda en resultados.json al acabar, con la huella del código que la midió: si se interrumpe, sigue
+donde se quedó.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +24,8 @@ from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import stdev
+from textwrap import wrap
 
 import matplotlib
 
@@ -34,12 +39,14 @@ RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
 SEMILLAS = (8, 9)  # además de la del script: tres en total
 EPOCAS_INGREDIENTES = 3  # bastan para ordenar los ingredientes; con todas serían varias horas
+BLOQUE_MEMORIA = re.compile(r"MEMORIA_ORIGEN = .*?(?=# fmt: on)", re.DOTALL)  # en practica2.py
 AZUL, NARANJA, GRIS = "#0072b2", "#e69f00", "#8c8c8c"  # de Okabe e Ito: también en gris y daltónicos
 
 
 def huella():
-    """Resumen del código que mide."""
-    return hashlib.sha256(SCRIPT.read_bytes()).hexdigest()
+    """Resumen del código que mide: el de practica2.py, salvo las cifras de la memoria, que salen de él."""
+    codigo = BLOQUE_MEMORIA.sub("", SCRIPT.read_text(encoding="utf-8"))
+    return hashlib.sha256(codigo.encode()).hexdigest()
 
 
 def leer():
@@ -51,13 +58,13 @@ def leer():
 
 def importar():
     """El módulo practica2 de este proyecto."""
-    sys.path.insert(0, str(SCRIPT.parent))
+    sys.path[:0] = [str(SCRIPT.parent), str(SCRIPT.parent / "tests")]
     import practica2
 
     return practica2
 
 
-def medir_apartados(apartados):
+def medir_apartados(apartados, figuras=FIGURAS):
     """Ejecuta unos apartados de practica2.py. Devuelve sus filas, sus curvas y de dónde salen."""
     practica2 = importar()
     medido = {"curvas": {}}
@@ -69,15 +76,31 @@ def medir_apartados(apartados):
 
     def guardar_origen(sesion, maquina, segundos, completo):
         medido["origen"] = origen(maquina, sesion.semilla, segundos) | {
-            "datos": sesion.origenes[0].split(": ", 1)[1].split(";")[0],
+            "datos": next(iter(sesion.origenes.values())).split(";")[0],
             "pesos": sesion.pesos and sesion.pesos.etiqueta,
         }
         resumir(sesion, maquina, segundos, completo)
 
     practica2.mostrarEvolucion, practica2.resumen = guardar_curva, guardar_origen
-    filas = practica2.main(["--apartados", apartados, "--figuras", str(FIGURAS)])
+    filas = practica2.main(["--apartados", apartados, "--figuras", str(figuras)])
     medido["filas"] = [asdict(fila) | {k: medido["origen"][k] for k in ("datos", "pesos")} for fila in filas]
     return medido
+
+
+def medir_apartado3(imagenet):
+    """El Apartado 3 con ResNet50, o con MobileNetV2 y los de ImageNet, y sus cabezas con tres semillas."""
+    practica2 = importar()
+    import comprobar_imagenet
+
+    red = practica2.RESNET50 = comprobar_imagenet.MOBILENETV2 if imagenet else practica2.RESNET50
+    extraidas = comprobar_imagenet.guardar_extraidas()
+    medido = medir_apartados("3", FIGURAS / "imagenet" if imagenet else FIGURAS)
+    cabezas = comprobar_imagenet.medir_cabezas(red, *extraidas)
+    cabezas = {semilla: [asdict(fila) for fila in filas] for semilla, filas in cabezas.items()}
+    if imagenet:  # no son filas de RESUMEN
+        suyas = {"filas": medido.pop("filas"), "curvas": medido.pop("curvas"), "cabezas": cabezas}
+        return {"imagenet": suyas, "origen": medido["origen"]}
+    return medido | {"cabezas": cabezas}
 
 
 def medir_semillas():
@@ -131,7 +154,8 @@ def origen(maquina, semilla, segundos):
 
 PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
     "12bonus": partial(medir_apartados, "1,2,bonus"),
-    "3": partial(medir_apartados, "3"),
+    "3": partial(medir_apartado3, False),
+    "imagenet": partial(medir_apartado3, True),
     "semillas": medir_semillas,
     "ingredientes": medir_ingredientes,
 }
@@ -154,6 +178,42 @@ def actualizar(resultados, parte, medido):
     resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
     RESULTADOS.write_text(texto + "\n", encoding="utf-8")
+
+
+def desviacion(resultados, experimento):
+    """Desviación típica de los aciertos en test de un experimento entre semillas; None si no se ha medido."""
+    con_semillas = [resultados["filas"], *resultados.get("semillas", {}).values()]
+    if any(f["experimento"] == experimento and f["apartado"].startswith("3") for f in resultados["filas"]):
+        con_semillas = resultados.get("cabezas", {}).values()
+    test = [f["test"] for filas in con_semillas for f in filas if f["experimento"] == experimento]
+    return stdev(test) if len(test) > 1 else None
+
+
+def bloque_memoria(resultados):
+    """Las constantes de practica2.py que guardan las cifras de la memoria."""
+    cifar, aves = (resultados["partes"][parte] for parte in ("12bonus", "3"))
+    cifras = []
+    for fila in resultados["filas"]:
+        if fila["test"] is not None:
+            s = desviacion(resultados, fila["experimento"])
+            cifras.append(f'"{fila["experimento"]}": ({fila["test"]:.6f}, {s if s is None else round(s, 4)})')
+    # Con otro carácter en lugar del espacio, wrap no parte una cifra por la mitad.
+    renglones = wrap(", ".join(cifra.replace(" ", "\0") for cifra in cifras), 105)
+    origenes = {"Apartados 1, 2 y Bonus": cifar["datos"]}
+    origenes["Apartado 3"] = f"{aves['datos']}; ResNet50 con {aves['pesos']}"
+    return (
+        "MEMORIA_ORIGEN = {\n"
+        + "".join(f'    "{parte}": "{origen}",\n' for parte, origen in origenes.items())
+        + "}\nMEMORIA = {  # experimento: aciertos en test y su desviación típica entre semillas\n"
+        + "".join(f"    {renglon}\n" for renglon in renglones).replace("\0", " ")
+        + "}\n"
+    )
+
+
+def escribir_memoria(resultados):
+    """Pone en practica2.py las cifras de la memoria, que RESUMEN enseña junto a las suyas."""
+    codigo = SCRIPT.read_text(encoding="utf-8")
+    SCRIPT.write_text(BLOQUE_MEMORIA.sub(bloque_memoria(resultados), codigo), encoding="utf-8")
 
 
 def figura_escalera(resultados):
@@ -218,8 +278,8 @@ def componer(resultados):
     for nombre in resultados["curvas"]:
         figura_curvas(resultados, nombre)
     usadas = (AQUI / "memoria.typ").read_text(encoding="utf-8")
-    for lamina in FIGURAS.glob("*.png"):  # el script guarda todas las suyas
-        if lamina.name not in usadas:
+    for lamina in FIGURAS.rglob("*.png"):  # el script guarda todas las suyas
+        if lamina.relative_to(FIGURAS).as_posix() not in usadas:
             lamina.unlink()
     typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
@@ -241,6 +301,7 @@ def main():
     for parte in pedidas:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as proceso:
             actualizar(resultados, parte, proceso.submit(PARTES[parte]).result())
+    escribir_memoria(resultados)
     componer(resultados)
 
 

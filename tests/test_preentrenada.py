@@ -46,22 +46,44 @@ def guardar_h5(red, fichero):
 
 
 def desordenar(red):
-    """Da a cada peso de la red un valor al azar, positivo, también a los de batch normalization."""
+    """Da a cada batch normalization de la red cuatro pesos al azar, como los que deja un entrenamiento."""
     azar = np.random.default_rng(0)
-    red.set_weights([azar.uniform(0.01, 0.05, w.shape) for w in red.get_weights()])
+    for capa in red.layers:
+        if isinstance(capa, layers.BatchNormalization):
+            gamma, beta, media, varianza = capa.get_weights()
+            capa.set_weights(
+                [
+                    azar.uniform(0.5, 1.5, gamma.shape),
+                    azar.normal(0, 0.1, beta.shape),
+                    azar.normal(0, 0.1, media.shape),
+                    azar.uniform(0.5, 1.5, varianza.shape),
+                ]
+            )
     return red
 
 
-def pesos_de_bn(red):
-    """Los cuatro pesos (gamma, beta, media y varianza) de cada batch normalization de una red."""
-    return [c.get_weights() for c in red.layers if isinstance(c, layers.BatchNormalization)]
+def capas_con_nucleo(red):
+    """Las convoluciones de la red plegada que hay dentro de otra, por su nombre."""
+    plegada = next(capa for capa in red.layers if isinstance(capa, keras.Model))
+    return {capa.name: capa for capa in plegada.layers if hasattr(capa, "kernel")}
 
 
 @pytest.fixture(scope="session")
 def resnet50():
     """ResNet50 con pesos aleatorios, para imágenes de LADO px."""
     keras.utils.set_random_seed(0)
-    return p.construir_base(p.RESNET50, ALEATORIOS, LADO)
+    return desordenar(p.cargar_red(p.RESNET50, ALEATORIOS, LADO))
+
+
+@pytest.fixture(scope="session")
+def mobilenetv2():
+    """Una MobileNetV2 estrecha, que tiene convoluciones por canales, con pesos aleatorios."""
+    keras.utils.set_random_seed(0)
+    return desordenar(
+        keras.applications.MobileNetV2(
+            alpha=0.35, include_top=False, weights=None, input_shape=(LADO, LADO, 3)
+        )
+    )
 
 
 @pytest.fixture
@@ -77,12 +99,13 @@ def aves():
 # --- La base -------------------------------------------------------------------------------------
 
 
-def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves):
+def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves, monkeypatch):
+    monkeypatch.setattr(p, "cargar_red", lambda red, pesos, lado: resnet50)
     de_keras = keras.applications.ResNet50(
         include_top=False, weights=None, pooling="avg", input_shape=(LADO, LADO, 3)
     )
     de_keras.set_weights(resnet50.get_weights())
-    mapas, vectores = p.extraer(resnet50, aves)
+    mapas, vectores = p.extraer(p.construir_base(p.RESNET50, ALEATORIOS, LADO), aves)
     for parte in ("train", "val", "test"):
         rgb = getattr(aves, parte).x
         bgr_centrado = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
@@ -95,9 +118,40 @@ def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(r
         assert getattr(mapas, parte).x.shape == (len(rgb), 2, 2, 2048)
 
 
-def test_resnet50_congela_todas_sus_batch_normalization_y_nada_mas(resnet50):
-    for capa in resnet50.layers:
-        assert capa.trainable != isinstance(capa, layers.BatchNormalization), capa.name
+@pytest.mark.parametrize("nombre", ["resnet50", "mobilenetv2"])
+def test_la_red_plegada_da_lo_mismo_sin_batch_normalization(nombre, request):
+    red = request.getfixturevalue(nombre)
+    plegada = p.plegar(red)
+    assert any(isinstance(capa, layers.BatchNormalization) for capa in red.layers)
+    assert not any(isinstance(capa, layers.BatchNormalization) for capa in plegada.layers)
+    x = np.random.default_rng(0).normal(0, 50, (4, LADO, LADO, 3)).astype("float32")
+    esperado = red.predict(x, verbose=0)
+    assert esperado.std() > 0
+    assert np.abs(plegada.predict(x, verbose=0) - esperado).max() < 1e-4 * np.abs(esperado).max()
+
+
+def test_de_la_red_plegada_se_entrenan_todos_los_nucleos_y_nada_mas(resnet50):
+    plegada = p.plegar(resnet50)
+    nucleos = [capa.kernel for capa in plegada.layers if hasattr(capa, "kernel")]
+    assert [id(v) for v in plegada.trainable_variables] == [id(v) for v in nucleos]
+    assert len(nucleos) == 53
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, precision", [("flags : fma amx_bf16 amx_tile", "mixed_bfloat16"), ("flags : fma", "float32")]
+)
+def test_la_precision_la_decide_la_marca_del_procesador(cpuinfo, precision, mobilenetv2, monkeypatch):
+    esperado = p.plegar(mobilenetv2)
+    monkeypatch.setattr(p, "leer_cpuinfo", lambda: cpuinfo)
+    assert p.precision_preentrenada()[0] == precision
+    plegada = p.plegar(mobilenetv2)
+    convoluciones = [capa for capa in plegada.layers if hasattr(capa, "kernel")]
+    assert {capa.dtype_policy.name for capa in convoluciones} == {precision}
+    assert {capa.variable_dtype for capa in convoluciones} == {"float32"}
+    x = np.random.default_rng(0).normal(0, 1, (4, LADO, LADO, 3)).astype("float32")
+    una, otra = (p.predecir(red, x).ravel() for red in (plegada, esperado))
+    assert np.corrcoef(una, otra)[0, 1] > 0.99
+    assert keras.config.dtype_policy().name == "float32"  # la de las demás redes no cambia
 
 
 # --- Los pesos -----------------------------------------------------------------------------------
@@ -105,7 +159,7 @@ def test_resnet50_congela_todas_sus_batch_normalization_y_nada_mas(resnet50):
 
 def test_el_fichero_de_resnet50_se_carga_exactamente(resnet50, tmp_path):
     guardar_h5(resnet50, tmp_path / "resnet50.h5")
-    cargada = p.construir_base(p.RESNET50, p.Pesos(tmp_path / "resnet50.h5", ""), LADO)
+    cargada = p.cargar_red(p.RESNET50, p.Pesos(tmp_path / "resnet50.h5", ""), LADO)
     for peso, esperado in zip(cargada.get_weights(), resnet50.get_weights()):
         assert np.array_equal(peso, esperado)
 
@@ -142,14 +196,14 @@ def test_un_fichero_de_pesos_incorrecto_se_rechaza_nombrandolo(estropear, aislad
     guardar_h5(red_diminuta(False, None, keras.Input((LADO, LADO, 3))), fichero)
     estropear(fichero)
     with pytest.raises(p.ErrorEntrada) as rechazo:
-        p.construir_base(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+        p.cargar_red(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
     assert str(fichero) in str(rechazo.value) and "\n" not in str(rechazo.value)
 
 
 def test_una_carpeta_con_el_nombre_de_los_pesos_se_rechaza(aislado):
     (aislado / DIMINUTA.fichero).mkdir()
     with pytest.raises(p.ErrorEntrada, match=DIMINUTA.fichero):
-        p.construir_base(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+        p.cargar_red(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
 
 
 # --- Las cabezas ---------------------------------------------------------------------------------
@@ -158,10 +212,12 @@ def test_una_carpeta_con_el_nombre_de_los_pesos_se_rechaza(aislado):
 def test_la_escala_de_las_cabezas_sale_solo_de_train():
     train, otros = (1 + conjunto_al_azar(20, 2, (16,), semilla).x for semilla in (0, 1))
     aplicar = keras.Sequential(p.capas_escala(train))
-    escalados, unitarios = aplicar(train), train / np.linalg.norm(train, axis=1, keepdims=True)
+    escalados, raices = aplicar(train), np.sqrt(train + p.EPSILON_RAIZ)
+    unitarios = raices / np.linalg.norm(raices, axis=1, keepdims=True)
     assert np.allclose(np.mean(escalados, axis=0), 0, atol=1e-3)
     assert np.mean(np.square(escalados)) == pytest.approx(1, rel=1e-3)
-    esperados = otros / np.linalg.norm(otros, axis=1, keepdims=True) - unitarios.mean(0)
+    raices = np.sqrt(otros + p.EPSILON_RAIZ)
+    esperados = raices / np.linalg.norm(raices, axis=1, keepdims=True) - unitarios.mean(0)
     assert np.allclose(aplicar(otros) * (unitarios - unitarios.mean(0)).std(), esperados, atol=1e-4)
 
 
@@ -176,7 +232,7 @@ def problema_facil(forma):
 
     def parte(semilla):
         ruido = conjunto_al_azar(42, 6, forma, semilla)
-        destaca = 3 * np.eye(6, forma[-1])[ruido.y.argmax(1)]
+        destaca = 12 * np.eye(6, forma[-1])[ruido.y.argmax(1)]
         x = ruido.x + destaca.reshape(len(ruido.x), *[1] * (len(forma) - 1), forma[-1])
         return p.Conjunto(x.astype("float16"), ruido.y)
 
@@ -190,7 +246,7 @@ def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma,
     monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos
     sesion = p.Sesion(7, p.RAPIDO)
     datos = problema_facil(forma)
-    modelo = p.probar_cabeza("3.1", "Red, cabeza", construir, datos, 15, sesion).modelo
+    modelo = p.probar_cabeza(DIMINUTA, "3.1", "cabeza", construir, datos, 15, sesion).modelo
     (r,) = sesion.filas
     assert r.val > 0.8 and r.top5 >= r.test > 0.8
     assert (r.epocas, r.parametros) == (15, modelo.count_params())
@@ -199,7 +255,8 @@ def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma,
 def test_los_clasificadores_clasicos_separan_lo_separable_y_anotan_sus_filas():
     sesion = p.Sesion(7, p.RAPIDO)
     p.probar_clasicos(p.RESNET50, problema_facil((16,)), sesion)
-    for r, nombre in zip(sesion.filas, ("SVM lineal", "random forest"), strict=True):
+    nombres = ("SVM lineal", "discriminante lineal", "random forest")
+    for r, nombre in zip(sesion.filas, nombres, strict=True):
         assert r.experimento == f"ResNet50, {nombre}"
         assert (r.val, r.test, r.parametros, r.perdida_test) == (1, 1, None, None)
 
@@ -213,52 +270,56 @@ def ajuste(aislado, aves, monkeypatch):
     fichero = aislado / DIMINUTA.fichero
     guardar_h5(desordenar(red_diminuta(False, None, keras.Input((LADO, LADO, 3)))), fichero)
     pesos = p.buscar_pesos(DIMINUTA)
-    monkeypatch.setattr(p, "RECORTE_AJUSTE", LADO - 16)
+    monkeypatch.setattr(p, "RECORTE_MINIMO", LADO - 16)
+    monkeypatch.setattr(p, "LADO_AJUSTE", LADO - 8)
     _, vectores = p.extraer(p.construir_base(DIMINUTA, pesos, LADO), aves)
     cabeza = p.probar_cabeza(
-        "3.1.A", "Diminuta, nueva FC y salida", p.cabeza_fc, vectores, 2, p.Sesion(7, p.RAPIDO)
+        DIMINUTA, "3.1.A", "nueva FC y salida", p.cabeza_fc, vectores, 2, p.Sesion(7, p.RAPIDO)
     )
     return pesos, cabeza.modelo, vectores
 
 
 def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(ajuste, aves):
     pesos, cabeza, vectores = ajuste
-    entera = p.construir_ajuste(DIMINUTA, pesos, cabeza)
+    entera = p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza)
     de_la_cabeza = p.predecir(cabeza, vectores.test.x)
     assert np.allclose(p.predecir(entera, aves.test.x), de_la_cabeza, atol=1e-3)
 
 
-def test_el_ajuste_fino_no_mueve_batch_normalization_ni_la_cabeza_original(ajuste, aves):
+def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegados(ajuste, aves):
     pesos, cabeza, _ = ajuste
-    antes, de_la_cabeza = p.construir_base(DIMINUTA, pesos, LADO), cabeza.get_weights()
+    antes, de_la_cabeza = p.construir_base(DIMINUTA, pesos, LADO), cabeza.get_weights()[-2]
     plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
-    despues = p.entrenar(lambda: p.construir_ajuste(DIMINUTA, pesos, cabeza), aves, plan, 7).modelo
-    for capa, capa_antes in zip(pesos_de_bn(despues), pesos_de_bn(antes), strict=True):
-        assert all(map(np.array_equal, capa, capa_antes))
-    for nombre in ("conv1", "conv2"):
-        una, otra = (red.get_layer(nombre).get_weights()[0] for red in (antes, despues))
-        assert not np.array_equal(una, otra)
-    assert all(map(np.array_equal, cabeza.get_weights(), de_la_cabeza))
+    despues = p.entrenar(
+        lambda: p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza), aves, plan, 7
+    ).modelo
+    nuevas = capas_con_nucleo(despues)
+    for nombre, capa in capas_con_nucleo(antes).items():
+        (nucleo, sesgo), (nuevo, sesgo_nuevo) = capa.get_weights(), nuevas[nombre].get_weights()
+        assert not np.array_equal(nucleo, nuevo) and np.array_equal(sesgo, sesgo_nuevo)
+    assert not np.array_equal(cabeza.get_weights()[-2], de_la_cabeza)
 
 
 def test_un_ajuste_fino_en_mixed_float16_da_probabilidades_en_float32(mixed_float16, ajuste, aves):
     pesos, cabeza, _ = ajuste
     plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
-    ejecucion = p.entrenar(lambda: p.construir_ajuste(DIMINUTA, pesos, cabeza), aves, plan, 7)
-    assert ejecucion.modelo.get_layer("conv1").compute_dtype == "float16"
+    ejecucion = p.entrenar(
+        lambda: p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza), aves, plan, 7
+    )
+    assert capas_con_nucleo(ejecucion.modelo)["conv1"].compute_dtype == "float16"
     assert ejecucion.prob_val.dtype == np.float32
     assert np.allclose(ejecucion.prob_val.sum(1), 1, atol=1e-5)
 
 
 def test_los_mapas_de_activacion_suman_lo_que_la_salida_da_a_cada_clase(ajuste, aves):
     pesos, _, vectores = ajuste
-    red = p.construir_ajuste(DIMINUTA, pesos, p.cabeza_salida(vectores))
+    red = p.construir_ajuste(p.construir_base(DIMINUTA, pesos), p.cabeza_salida(vectores))
     x, prob = aves.test.x, p.predecir(red, aves.test.x)
     una, otra = np.zeros(len(x), int), np.ones(len(x), int)
     mapas = p.mapas_de_activacion(red, x, una) - p.mapas_de_activacion(red, x, otra)
     assert mapas.ndim == 3
     # La media del mapa, dividida por la norma del vector, es la diferencia de las dos salidas: una recta.
-    medias = mapas.mean((1, 2)) / np.linalg.norm(vectores.test.x, axis=1)
+    medias = mapas.mean((1, 2)) / np.linalg.norm(np.sqrt(vectores.test.x + p.EPSILON_RAIZ), axis=1)
     salidas = np.log(prob[:, 0] / prob[:, 1])
     assert abs(np.corrcoef(medias, salidas)[0, 1]) > 0.999
 
@@ -267,11 +328,13 @@ def test_los_recortes_del_ajuste_son_trozos_de_la_imagen_a_veces_reflejados():
     filas, columnas = np.mgrid[: p.LADO_AVES, : p.LADO_AVES]
     imagen = np.stack([filas, columnas, 0 * filas], 2).astype(np.uint8)
     recortes = p.recortar_y_reflejar(np.stack([imagen] * 20), np.random.default_rng(0))
-    assert recortes.shape == (20, p.RECORTE_AJUSTE, p.RECORTE_AJUSTE, 3)
-    pasos, esquinas = set(), set()
+    assert recortes.shape == (20, p.LADO_AJUSTE, p.LADO_AJUSTE, 3) and recortes.dtype == np.float32
+    sentidos, esquinas = set(), set()
     for recorte in recortes:
-        assert (np.diff(recorte[:, :, 0], axis=0) == 1).all()
-        (paso,) = set(np.diff(recorte[:, :, 1], axis=1).ravel())
-        pasos.add(paso)
+        alto, ancho = np.ptp(recorte[:, :, 0]), np.ptp(recorte[:, :, 1])
+        assert alto == pytest.approx(ancho, abs=2)  # la escala es la misma en las dos dimensiones
+        assert p.RECORTE_MINIMO - 3 <= alto < p.LADO_AVES
+        assert (np.diff(recorte[:, :, 0], axis=0) >= 0).all()
+        sentidos.add(np.sign(recorte[0, -1, 1] - recorte[0, 0, 1]))
         esquinas.add((recorte[:, :, 0].min(), recorte[:, :, 1].min()))
-    assert pasos == {1, -1} and len(esquinas) > 10
+    assert sentidos == {1, -1} and len(esquinas) > 10
