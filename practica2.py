@@ -606,7 +606,8 @@ def leer_cifar(imagenes_por_clase=None):
     superclases[finas] = gruesas
     train, test = orden_canonico(x, finas), orden_canonico(x_test, finas_test)
     if imagenes_por_clase:  # salteadas: las primeras de cada clase son imágenes oscuras
-        train, test = (o[:: max(1, len(o) // (100 * imagenes_por_clase))] for o in (train, test))
+        pasos = (max(1, len(orden) / (100 * imagenes_por_clase)) for orden in (train, test))
+        train, test = (o[np.arange(0, len(o), paso).astype(int)] for o, paso in zip((train, test), pasos))
     procedencia = "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else "")
     partes = (x[train], finas[train], x_test[test], finas_test[test])
     return Cifar(*partes, tuple(nombres_clases), superclases, procedencia)
@@ -1416,20 +1417,19 @@ def probar_clasicos(red, datos, sesion):
     pliegues = min(PLIEGUES, np.bincount(y).min())
     particiones = StratifiedKFold(pliegues, shuffle=True, random_state=sesion.semilla)
     reducir = PCA(min(COMPONENTES_LDA, len(x) // 2, x.shape[1]), random_state=sesion.semilla)
-    discriminante = make_pipeline(reducir, LinearDiscriminantAnalysis("lsqr"))
-    contraccion = {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES}
-    for nombre, modelo in (
+    lda = LinearDiscriminantAnalysis("lsqr")
+    for nombre, *pasos in (
         # Con np.inner los productos se calculan de una vez: tarda la quinta parte que con "linear".
         ("SVM lineal", GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=particiones)),
-        ("discriminante lineal", GridSearchCV(discriminante, contraccion, cv=particiones)),
+        ("discriminante lineal", reducir, GridSearchCV(lda, {"shrinkage": CONTRACCIONES}, cv=particiones)),
         ("random forest", RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)),
     ):
         print(f"\n3.1.A {red.nombre}, {nombre}")
         inicio = time.perf_counter()
-        completo = make_pipeline(FunctionTransformer(raiz), Normalizer(), modelo).fit(x, y)
+        completo = make_pipeline(FunctionTransformer(raiz), Normalizer(), *pasos).fit(x, y)
         segundos = time.perf_counter() - inicio
-        for parametro, valor in getattr(modelo, "best_params_", {}).items():
-            print(f"  {parametro.split('_')[-1]} = {valor}: {porcentaje(modelo.best_score_)} al validar")
+        for parametro, valor in getattr(pasos[-1], "best_params_", {}).items():
+            print(f"  {parametro} = {valor}: {porcentaje(pasos[-1].best_score_)} en la validación cruzada")
         puntuar = completo.predict_proba if nombre == "random forest" else completo.decision_function
         val = calcularAccuracy(datos.val.y, puntuar(datos.val.x))
         # La pérdida exige probabilidades: aquí hay márgenes y, en el bosque, ceros.

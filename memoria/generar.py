@@ -67,7 +67,8 @@ def importar():
 def medir_apartados(apartados, figuras=FIGURAS):
     """Ejecuta unos apartados de practica2.py. Devuelve sus filas, sus curvas y de dónde salen."""
     practica2 = importar()
-    medido = {"curvas": {}}
+    constantes = {n: v for n, v in vars(practica2).items() if n.isupper() and isinstance(v, (int, float))}
+    medido = {"curvas": {}, "constantes": constantes}
     mostrar, resumir = practica2.mostrarEvolucion, practica2.resumen
 
     def guardar_curva(hist, nombre, **opciones):
@@ -98,8 +99,7 @@ def medir_apartado3(imagenet):
     cabezas = comprobar_imagenet.medir_cabezas(red, *extraidas)
     cabezas = {semilla: [asdict(fila) for fila in filas] for semilla, filas in cabezas.items()}
     if imagenet:  # no son filas de RESUMEN
-        suyas = {"filas": medido.pop("filas"), "curvas": medido.pop("curvas"), "cabezas": cabezas}
-        return {"imagenet": suyas, "origen": medido["origen"]}
+        return {"imagenet": medido | {"cabezas": cabezas}, "origen": medido["origen"]}
     return medido | {"cabezas": cabezas}
 
 

@@ -51,7 +51,8 @@ def test_termina_bien_y_pasa_por_todos_los_experimentos(pasada):
 
 
 def test_main_devuelve_lo_que_imprime_el_resumen(pasada, capsys):
-    p.imprimir_resultados([p.Resultado(**fila) for fila in pasada.filas])
+    origenes = dict.fromkeys(p.MEMORIA_ORIGEN, "SINTÉTICO")
+    p.imprimir_resultados([p.Resultado(**fila) for fila in pasada.filas], origenes)
     tabla = capsys.readouterr().out
     assert len(tabla.splitlines()) == len(FILAS) + 2
     assert resumen(pasada.salida).endswith("\n" + tabla)
