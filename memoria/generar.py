@@ -32,6 +32,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import typst
+from PIL import Image
 
 AQUI = Path(__file__).resolve().parent
 SCRIPT = AQUI.parent / "practica2.py"
@@ -241,7 +242,7 @@ def figura_comparacion(resultados):
     nombres = [f["experimento"].removeprefix("ResNet50, ") for f in filas]
     test = [100 * f["test"] for f in filas]
     figura, eje = plt.subplots(figsize=(6.3, 2.5), layout="constrained")
-    barras = eje.barh(nombres, test, color=[AZUL] * (len(filas) - 1) + [NARANJA])
+    barras = eje.barh(nombres, test, color=[NARANJA if f["apartado"] == "3.2" else AZUL for f in filas])
     eje.bar_label(barras, [f"{t:.1f}".replace(".", ",") for t in test], padding=3)
     eje.invert_yaxis()
     eje.set(xlabel="Aciertos en test (%)", xlim=(0, 100))
@@ -278,9 +279,11 @@ def componer(resultados):
     for nombre in resultados["curvas"]:
         figura_curvas(resultados, nombre)
     usadas = (AQUI / "memoria.typ").read_text(encoding="utf-8")
-    for lamina in FIGURAS.rglob("*.png"):  # el script guarda todas las suyas
-        if lamina.relative_to(FIGURAS).as_posix() not in usadas:
-            lamina.unlink()
+    for lamina in FIGURAS.rglob("*.png"):  # el script guarda todas las suyas; en JPEG pesan la cuarta parte
+        foto = lamina.with_suffix(".jpg")
+        if foto.relative_to(FIGURAS).as_posix() in usadas:
+            Image.open(lamina).convert("RGB").save(foto, quality=88)
+        lamina.unlink()
     typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
