@@ -233,7 +233,7 @@ def medir_memoria(clases=200, train=5994, test=5794):
         np.random.default_rng(0),
         p.Sesion(p.SEMILLA, replace(p.RAPIDO, cabezas=1, convolucional=1)),
     )
-    p.PLIEGUES, p.C_SVM, p.CONTRACCIONES, p.ARBOLES = 2, (10.0,), (0.1,), 20
+    p.PLIEGUES, p.C_SVM, p.CONTRACCIONES = 2, (10.0,), (0.1,)
     imagenes = [azar.integers(0, 256, (n, p.LADO_AVES, p.LADO_AVES, 3), np.uint8) for n in (train, test)]
     y, y_test = (np.eye(clases, dtype="float32")[np.arange(n) % clases] for n in (train, test))
     datos = p.partir(imagenes[0], y, imagenes[1], y_test, range(clases), "inventadas", p.SEMILLA)
