@@ -163,7 +163,7 @@ class Alcance:
 
 
 COMPLETO = Alcance(basenet=30, escalera=5, mejorada=26, cabezas=40, convolucional=12, ajuste=5, bonus=11)
-RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20)
+RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20)  # en el mismo orden
 
 
 class ErrorEntrada(Exception):
@@ -582,10 +582,13 @@ def pickles_cifar(origen):
         return {nombre: leidos[nombre] for nombre in PICKLES_CIFAR}
 
 
-def orden_canonico(x, y):
-    """Índices que ordenan por clase y, dentro de ella, por los bytes de la imagen: así la copia de Keras y
-    la del archivo, que vienen en otro orden, dan la misma partición."""
-    return np.array(sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes())))
+def orden_canonico(x, y, por_clase=None):
+    """Índices por clase y, dentro de ella, por los bytes de la imagen: las copias de Keras y del archivo, que
+    vienen en otro orden, dan la misma partición. Con por_clase, solo tantas, y salteadas."""
+    clases = [sorted(np.flatnonzero(y == c), key=lambda i: x[i].tobytes()) for c in np.unique(y)]
+    if por_clase:
+        clases = [indices[:: max(1, len(indices) // por_clase)][:por_clase] for indices in clases]
+    return np.concatenate(clases)
 
 
 def leer_cifar(imagenes_por_clase=None):
@@ -606,10 +609,7 @@ def leer_cifar(imagenes_por_clase=None):
     exigir(completo, f"{origen}: no tiene imágenes y nombre de las 100 clases; {CURA_CIFAR}")
     superclases = np.zeros(100, int)
     superclases[finas] = gruesas
-    train, test = orden_canonico(x, finas), orden_canonico(x_test, finas_test)
-    if imagenes_por_clase:  # salteadas: las primeras de cada clase son imágenes oscuras
-        pasos = (max(1, len(orden) / (100 * imagenes_por_clase)) for orden in (train, test))
-        train, test = (o[np.arange(0, len(o), paso).astype(int)] for o, paso in zip((train, test), pasos))
+    train, test = (orden_canonico(*par, imagenes_por_clase) for par in ((x, finas), (x_test, finas_test)))
     procedencia = "CIFAR-100 real" + (", subconjunto" if imagenes_por_clase else "")
     partes = (x[train], finas[train], x_test[test], finas_test[test])
     return Cifar(*partes, tuple(nombres_clases), superclases, procedencia)
@@ -927,8 +927,7 @@ def plegar(base):
 
 
 def construir_base(red, pesos, lado=None):
-    """Red preentrenada sin cabeza, con su preprocesado y plegada: de píxeles (n, lado, lado, 3), 0 a 255,
-    a mapas (n, h, w, c)."""
+    """Red preentrenada, plegada, con preprocesado: píxeles 0-255 (n, lado, lado, 3) -> mapas (n, h, w, c)."""
     entrada = keras.Input((lado, lado, 3))
     return keras.Model(entrada, plegar(cargar_red(red, pesos, lado))(red.preprocesar(entrada)))
 
@@ -1047,9 +1046,10 @@ def predecir(modelo, x, lote=LOTE, tipo="float32", avisar=False):
     return salida
 
 
-def predecir_con_espejo(modelo, x):
-    """Media de las probabilidades de cada imagen y de su reflejo (test-time augmentation)."""
-    return (predecir(modelo, x) + predecir(modelo, x[:, :, ::-1])) / 2
+def predecir_con_espejo(modelo, x, lote=LOTE, directa=None):
+    """Media de las probabilidades de la imagen, directa, y de su reflejo (test-time augmentation)."""
+    directa = predecir(modelo, x, lote) if directa is None else directa
+    return (directa + predecir(modelo, x[:, :, ::-1], lote)) / 2
 
 
 def calcularAccuracy(labels, preds):
@@ -1568,8 +1568,8 @@ def ajustar(red, pesos, datos, vectores, cabeza, sesion):
     ejecucion = entrenar(partial(construir_ajuste, base, cabeza.modelo), datos, plan, sesion.semilla)
     prob = predecir(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino", ejecucion, datos, prob))
-    partes = ((ejecucion.prob_val, datos.val.x), (prob, datos.test.x))
-    val, prob = ((p + predecir(ejecucion.modelo, x[:, :, ::-1], LOTE_EXTRACCION)) / 2 for p, x in partes)
+    val = predecir_con_espejo(ejecucion.modelo, datos.val.x, LOTE_EXTRACCION, ejecucion.prob_val)
+    prob = predecir_con_espejo(ejecucion.modelo, datos.test.x, LOTE_EXTRACCION, prob)
     sesion.anotar(fila("3.2", f"{red.nombre}, ajuste fino, con espejo", ejecucion, datos, prob, val))
     mostrarEvolucion(ejecucion.hist, "Ajuste fino: evolución", antes=cabeza.hist)
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob)

@@ -94,10 +94,11 @@ def medir_apartado3(imagenet):
     practica2 = importar()
     import comprobar_imagenet
 
-    red = practica2.RESNET50 = comprobar_imagenet.MOBILENETV2 if imagenet else practica2.RESNET50
+    if imagenet:
+        practica2.RESNET50 = comprobar_imagenet.MOBILENETV2
     extraidas = comprobar_imagenet.guardar_extraidas()
     medido = medir_apartados("3", FIGURAS / "imagenet" if imagenet else FIGURAS)
-    cabezas = comprobar_imagenet.medir_cabezas(red, *extraidas)
+    cabezas = comprobar_imagenet.medir_cabezas(practica2.RESNET50, *extraidas)
     cabezas = {semilla: [asdict(fila) for fila in filas] for semilla, filas in cabezas.items()}
     if imagenet:  # no son filas de RESUMEN
         return {"imagenet": medido | {"cabezas": cabezas}, "origen": medido["origen"]}

@@ -229,10 +229,8 @@ def decir_memoria(fase):
 def medir_memoria(clases=200, train=5994, test=5794):
     """Memoria del Apartado 3 con imágenes inventadas: todas pasan por una red barata que da mapas del mismo
     tamaño, y unas pocas por ResNet50, para extraer y para ajustarla con todo lo demás en memoria."""
-    azar, sesion = (
-        np.random.default_rng(0),
-        p.Sesion(p.SEMILLA, replace(p.RAPIDO, cabezas=1, convolucional=1)),
-    )
+    azar = np.random.default_rng(0)
+    sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, cabezas=1, convolucional=1))
     p.PLIEGUES, p.C_SVM, p.CONTRACCIONES = 2, (10.0,), (0.1,)
     imagenes = [azar.integers(0, 256, (n, p.LADO_AVES, p.LADO_AVES, 3), np.uint8) for n in (train, test)]
     y, y_test = (np.eye(clases, dtype="float32")[np.arange(n) % clases] for n in (train, test))
