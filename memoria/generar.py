@@ -65,25 +65,69 @@ def importar():
     return practica2
 
 
+def espiar(modulo, nombre, anotar):
+    """Cambia una función del módulo por otra que hace lo mismo y después llama a anotar con lo devuelto."""
+    original = getattr(modulo, nombre)
+
+    def espia(*argumentos, **opciones):
+        devuelto = original(*argumentos, **opciones)
+        anotar(devuelto, *argumentos, **opciones)
+        return devuelto
+
+    setattr(modulo, nombre, espia)
+
+
+def espiar_figuras(practica2, medido):
+    """Guarda en medido los números que el script enseña en figuras o en frases y no están en RESUMEN."""
+    medido |= {"curvas": {}, "pares": {}, "mcnemar": []}
+
+    def curva(_, hist, nombre, **opciones):
+        medido["curvas"][nombre.split(":")[0]] = hist.history
+
+    def pares(_, nombre, datos, prob):
+        peores = practica2.peores_pares(datos, prob)
+        medido["pares"][nombre] = [
+            [datos.clases[a], datos.clases[b], int(veces)] for a, b, veces, _ in peores
+        ]
+
+    def clases(_, nombre, datos, *redes):
+        aciertos = [practica2.aciertos_por_clase(datos, prob) for prob in redes]
+        medido["clases"] = {c: list(map(float, par)) for c, *par in zip(datos.clases, *aciertos)}
+
+    def capas(_, modelo):
+        medido["macs"] = sum(map(practica2.macs, modelo.layers))
+
+    def tabla(_, cabecera, filas):
+        if cabecera[0] == "N.º":
+            medido["capas"] = filas
+
+    def superclases(aciertos, etiquetas, _):
+        if etiquetas.shape[1] == 20:
+            medido["superclases"] = aciertos
+
+    espiar(practica2, "mostrarEvolucion", curva)
+    espiar(practica2, "mostrar_peores_pares", pares)
+    espiar(practica2, "mostrar_antes_y_despues", clases)
+    espiar(practica2, "tabla_de_capas", capas)
+    espiar(practica2, "imprimir_tabla", tabla)
+    espiar(practica2, "calcularAccuracy", superclases)
+    espiar(practica2, "mcnemar", lambda p, *_: medido["mcnemar"].append(p))
+
+
 def medir_apartados(apartados, figuras=FIGURAS):
-    """Ejecuta unos apartados de practica2.py. Devuelve sus filas, sus curvas y de dónde salen."""
+    """Ejecuta unos apartados de practica2.py. Devuelve sus filas, lo que enseñan y de dónde salen."""
     practica2 = importar()
     constantes = {n: v for n, v in vars(practica2).items() if n.isupper() and isinstance(v, (int, float))}
-    medido = {"curvas": {}, "constantes": constantes}
-    mostrar, resumir = practica2.mostrarEvolucion, practica2.resumen
+    medido = {"constantes": constantes}
+    espiar_figuras(practica2, medido)
 
-    def guardar_curva(hist, nombre, **opciones):
-        medido["curvas"][nombre.split(":")[0]] = hist.history
-        mostrar(hist, nombre, **opciones)
-
-    def guardar_origen(sesion, maquina, segundos, completo):
+    def guardar_origen(_, sesion, maquina, segundos, completo):
         medido["origen"] = origen(maquina, sesion.semilla, segundos) | {
             "datos": next(iter(sesion.origenes.values())).split(";")[0],
             "pesos": sesion.pesos and sesion.pesos.etiqueta,
         }
-        resumir(sesion, maquina, segundos, completo)
 
-    practica2.mostrarEvolucion, practica2.resumen = guardar_curva, guardar_origen
+    espiar(practica2, "resumen", guardar_origen)
     filas = practica2.main(["--apartados", apartados, "--figuras", str(figuras)])
     medido["filas"] = [asdict(fila) | {k: medido["origen"][k] for k in ("datos", "pesos")} for fila in filas]
     return medido
