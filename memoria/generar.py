@@ -6,13 +6,14 @@
 
 Las partes son los apartados (12bonus mide los tres juntos, porque comparan sus redes y forman un comité;
 3 repite además las cabezas con tres semillas) y las que la ejecución normal no hace: imagenet es el
-Apartado 3 con MobileNetV2 y sus pesos de ImageNet, semillas repite BaseNet y la red final con otras
-semillas, e ingredientes cambia las piezas del Bonus de una en una. Cada una se mide en un proceso propio
-y se guarda en resultados.json al acabar, con la huella del código que la midió: si se interrumpe, sigue
-donde se quedó.
+Apartado 3 con MobileNetV2 y sus pesos de ImageNet; contrastes cae a propósito en las trampas que se evitan;
+semillas repite BaseNet y la red final con otras semillas, e ingredientes cambia las piezas del Bonus de
+una en una. Cada una se mide en un proceso propio y se guarda en resultados.json al acabar, con la huella
+del código que la midió: si se interrumpe, sigue donde se quedó.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import re
@@ -44,10 +45,33 @@ BLOQUE_MEMORIA = re.compile(r"MEMORIA_ORIGEN = .*?(?=# fmt: on)", re.DOTALL)  # 
 AZUL, NARANJA, GRIS = "#0072b2", "#e69f00", "#8c8c8c"  # de Okabe e Ito: también en gris y daltónicos
 
 
-def huella():
-    """Resumen del código que mide: el de practica2.py, salvo las cifras de la memoria, que salen de él."""
-    codigo = BLOQUE_MEMORIA.sub("", SCRIPT.read_text(encoding="utf-8"))
-    return hashlib.sha256(codigo.encode()).hexdigest()
+def definiciones():
+    """{nombre: (código, nombres que usa)} de lo que define practica2.py, sin comentarios ni docstrings."""
+    codigo, encontradas = BLOQUE_MEMORIA.sub("", SCRIPT.read_text(encoding="utf-8")), {}
+    for nodo in ast.parse(codigo).body:
+        texto = ast.get_source_segment(codigo, nodo)
+        if isinstance(nodo, (ast.FunctionDef, ast.ClassDef)):
+            nombres, texto = [nodo.name], texto.replace(ast.get_docstring(nodo, clean=False) or "", "")
+        elif isinstance(nodo, (ast.Assign, ast.AnnAssign)):
+            destinos = getattr(nodo, "targets", None) or [nodo.target]
+            nombres = [n.id for destino in destinos for n in ast.walk(destino) if isinstance(n, ast.Name)]
+        else:
+            continue
+        limpio = " ".join(re.sub(r"(?m)(^ *|  )# .*$", "", texto).split())
+        usa = {n.id for n in ast.walk(nodo) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        encontradas |= dict.fromkeys(nombres, (limpio, usa))
+    return encontradas
+
+
+def huella(parte):
+    """Resumen del código que mide una parte: las definiciones de practica2.py a las que se llega desde las
+    funciones que usa. Cambiar otra cosa, o las cifras de la memoria, no obliga a medirla otra vez."""
+    todas, usadas, pendientes = definiciones(), set(), {*RAICES[parte], "Sesion", "preparar_entorno"}
+    while pendientes:
+        nombre = pendientes.pop()
+        usadas.add(nombre)
+        pendientes |= (todas[nombre][1] & todas.keys()) - usadas
+    return hashlib.sha256("\n".join(todas[nombre][0] for nombre in sorted(usadas)).encode()).hexdigest()
 
 
 def leer():
@@ -79,7 +103,8 @@ def espiar(modulo, nombre, anotar):
 
 def espiar_figuras(practica2, medido):
     """Guarda en medido los números que el script enseña en figuras o en frases y no están en RESUMEN."""
-    medido |= {"curvas": {}, "pares": {}, "mcnemar": []}
+    medido |= {"curvas": {}, "pares": {}, "mcnemar": [], "elegidos": []}
+    aciertos, busquedas = [], []
 
     def curva(_, hist, nombre, **opciones):
         medido["curvas"][nombre.split(":")[0]] = hist.history
@@ -101,20 +126,30 @@ def espiar_figuras(practica2, medido):
         if cabecera[0] == "N.º":
             medido["capas"] = filas
 
-    def superclases(aciertos, etiquetas, _):
+    def acierto(fraccion, etiquetas, _):
+        aciertos.append(fraccion)
         if etiquetas.shape[1] == 20:
-            medido["superclases"] = aciertos
+            medido["superclases"] = fraccion
+
+    def mezclas(*_):
+        medido["mezclas"] = [list(par) for par in zip(practica2.MEZCLAS, aciertos[-len(practica2.MEZCLAS) :])]
+
+    def elegidos(*_):
+        medido["elegidos"] = [b.best_params_ | {"cv": float(b.best_score_)} for b in busquedas]
 
     espiar(practica2, "mostrarEvolucion", curva)
     espiar(practica2, "mostrar_peores_pares", pares)
     espiar(practica2, "mostrar_antes_y_despues", clases)
     espiar(practica2, "tabla_de_capas", capas)
     espiar(practica2, "imprimir_tabla", tabla)
-    espiar(practica2, "calcularAccuracy", superclases)
+    espiar(practica2, "calcularAccuracy", acierto)
+    espiar(practica2, "mezclar_pesos", mezclas)
+    espiar(practica2, "GridSearchCV", lambda busqueda, *_, **__: busquedas.append(busqueda))
+    espiar(practica2, "probar_clasicos", elegidos)
     espiar(practica2, "mcnemar", lambda p, *_: medido["mcnemar"].append(p))
 
 
-def medir_apartados(apartados, figuras=FIGURAS):
+def medir_apartados(parte, apartados, figuras=FIGURAS):
     """Ejecuta unos apartados de practica2.py. Devuelve sus filas, lo que enseñan y de dónde salen."""
     practica2 = importar()
     constantes = {n: v for n, v in vars(practica2).items() if n.isupper() and isinstance(v, (int, float))}
@@ -122,7 +157,7 @@ def medir_apartados(apartados, figuras=FIGURAS):
     espiar_figuras(practica2, medido)
 
     def guardar_origen(_, sesion, maquina, segundos, completo):
-        medido["origen"] = origen(maquina, sesion.semilla, segundos) | {
+        medido["origen"] = origen(parte, maquina, sesion.semilla, segundos) | {
             "datos": next(iter(sesion.origenes.values())).split(";")[0],
             "pesos": sesion.pesos and sesion.pesos.etiqueta,
         }
@@ -141,7 +176,8 @@ def medir_apartado3(imagenet):
     if imagenet:
         practica2.RESNET50 = comprobar_imagenet.MOBILENETV2
     extraidas = comprobar_imagenet.guardar_extraidas()
-    medido = medir_apartados("3", FIGURAS / "imagenet" if imagenet else FIGURAS)
+    parte, figuras = ("imagenet", FIGURAS / "imagenet") if imagenet else ("3", FIGURAS)
+    medido = medir_apartados(parte, "3", figuras)
     cabezas = comprobar_imagenet.medir_cabezas(practica2.RESNET50, *extraidas)
     cabezas = {semilla: [asdict(fila) for fila in filas] for semilla, filas in cabezas.items()}
     if imagenet:  # no son filas de RESUMEN
@@ -157,7 +193,7 @@ def medir_semillas():
     for semilla in SEMILLAS:
         de_esta = practica2.main(["--apartados", "1,2", "--semilla", str(semilla)])
         filas[str(semilla)] = [asdict(fila) for fila in de_esta if fila.test is not None]
-    return {"semillas": filas, "origen": origen("", list(SEMILLAS), time.perf_counter() - inicio)}
+    return {"semillas": filas, "origen": origen("semillas", "", list(SEMILLAS), time.perf_counter() - inicio)}
 
 
 def medir_ingredientes():
@@ -184,26 +220,97 @@ def medir_ingredientes():
             "val_espejo": p.calcularAccuracy(datos.val.y, con_espejo),
             "segundos": e.segundos,
         }
-    return {"ingredientes": medidas, "origen": origen(maquina, p.SEMILLA, time.perf_counter() - inicio)}
+    segundos = time.perf_counter() - inicio
+    return {"ingredientes": medidas, "origen": origen("ingredientes", maquina, p.SEMILLA, segundos)}
 
 
-def origen(maquina, semilla, segundos):
+def medir_contrastes():
+    """Qué habría cambiado al caer en las trampas; las de las aves, con MobileNetV2 y pesos de ImageNet."""
+    p = importar()
+    maquina, inicio = p.preparar_entorno(p.SEMILLA), time.perf_counter()
+    medidas = trampas_de_cifar(p) | trampas_de_aves(p)
+    segundos = time.perf_counter() - inicio
+    return {"contrastes": medidas, "origen": origen("contrastes", maquina, p.SEMILLA, segundos)}
+
+
+def trampas_de_cifar(p):
+    """Elegir la época de BaseNet con el test, y aumentar la validación de BaseNet con aumento de datos."""
+    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
+    plan = p.Plan(p.COMPLETO.basenet, p.LOTE_BASENET, p.adam)
+    con_test = p.entrenar(p.construir_basenet, replace(datos, val=datos.test), plan, p.SEMILLA)
+    receta = p.Receta(normalizar=True, aumento=True)
+    aumentada = p.entrenar_receta(receta, datos, p.COMPLETO.basenet, p.SEMILLA)
+    entrada = p.keras.Input((32, 32, 3))
+    aumento = p.keras.Model(entrada, p.aumentar(entrada, receta))
+    val = p.predecir(aumentada.modelo, p.np.array(aumento(datos.val.x, training=True)))
+    return {
+        "mejor época según test": {"test": max(con_test.hist.history["val_accuracy"])},
+        "validación sin aumentar": {"val": p.calcularAccuracy(datos.val.y, aumentada.prob_val)},
+        "validación aumentada": {"val": p.calcularAccuracy(datos.val.y, val)},
+    }
+
+
+def trampas_de_aves(p):
+    """La red congelada, dividiendo los píxeles por 255 antes de tiempo; y el ajuste fino, sin mezclar pesos:
+    tal cual, sin la cabeza entrenada y con la batch normalization entrenable."""
+    import comprobar_imagenet
+
+    red, sesion = comprobar_imagenet.MOBILENETV2, p.Sesion(p.SEMILLA, p.COMPLETO)
+    pesos, datos = p.buscar_pesos(red), p.datos_aves(None, p.SEMILLA)
+
+    def entrenar_salida(como):
+        vectores = p.extraer(p.construir_base(como, pesos, p.LADO_AVES), datos)[1]
+        epocas = p.COMPLETO.cabezas
+        return vectores, p.probar_cabeza(como, "3.1.A", "salida", p.cabeza_salida, vectores, epocas, sesion)
+
+    _, dividida = entrenar_salida(replace(red, preprocesar=lambda x: red.preprocesar(x / 255)))
+    medidas = {"dividir por 255 antes": {"val": p.calcularAccuracy(datos.val.y, dividida.prob_val)}}
+    vectores, salida = entrenar_salida(red)
+    medidas["solo la salida"] = {"val": p.calcularAccuracy(datos.val.y, salida.prob_val)}
+    optimizador = partial(p.adam_ciclo, p.tasa_de_ajuste(p.construir_base(red, pesos)))
+    plan = p.Plan(p.COMPLETO.ajuste, p.LOTE_AJUSTE, optimizador, p.SUAVIZADO, None, p.recortar_y_reflejar)
+    pixeles = p.keras.Input((None, None, 3))
+    sin_plegar = p.keras.Model(pixeles, p.cargar_red(red, pesos)(red.preprocesar(pixeles)))
+    for nombre, base, cabeza in (
+        ("ajuste fino", p.construir_base(red, pesos), p.keras.models.clone_model(salida.modelo)),
+        ("batch normalization entrenable", sin_plegar, p.keras.models.clone_model(salida.modelo)),
+        ("sin la cabeza entrenada", p.construir_base(red, pesos), None),
+    ):
+        print(f"\nContrastes: {nombre}")
+        if cabeza:
+            cabeza.set_weights(salida.modelo.get_weights())
+        construir = partial(p.construir_ajuste, base, cabeza or p.cabeza_salida(vectores))
+        e = p.entrenar(construir, datos, plan, p.SEMILLA)
+        medidas[nombre] = {"val": p.calcularAccuracy(datos.val.y, e.prob_val), "epocas": e.hist.history}
+    return medidas
+
+
+def origen(parte, maquina, semilla, segundos):
     """Cuándo, dónde y con qué código se ha medido una parte."""
     return {
         "fecha": date.today().isoformat(),
         "maquina": maquina,
         "semilla": semilla,
         "segundos": segundos,
-        "codigo": huella(),
+        "codigo": huella(parte),
     }
 
 
 PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
-    "12bonus": partial(medir_apartados, "1,2,bonus"),
+    "12bonus": partial(medir_apartados, "12bonus", "1,2,bonus"),
     "3": partial(medir_apartado3, False),
     "imagenet": partial(medir_apartado3, True),
+    "contrastes": medir_contrastes,
     "semillas": medir_semillas,
     "ingredientes": medir_ingredientes,
+}
+RAICES = {  # las funciones de practica2.py a las que llama cada parte
+    "12bonus": ("apartado1", "apartado2", "bonus", "COMPLETO", "leer_cifar"),
+    "3": ("apartado3", "COMPLETO", "datos_aves", "buscar_pesos"),
+    "imagenet": ("apartado3", "COMPLETO", "datos_aves", "buscar_pesos"),
+    "contrastes": ("apartado1", "apartado3", "COMPLETO", "leer_cifar", "datos_aves", "buscar_pesos"),
+    "semillas": ("apartado1", "apartado2", "COMPLETO", "leer_cifar"),
+    "ingredientes": ("bonus", "leer_cifar"),
 }
 ORDEN = ("1", "2", "3", "bonus")  # de las filas
 
@@ -344,7 +451,7 @@ def main():
         opciones.error(f"--apartados: elija entre {', '.join(PARTES)}")
     if not pedidas and not leidas.solo_pdf:
         medidas = resultados["partes"]
-        pedidas = [p for p in PARTES if medidas.get(p, {}).get("codigo") != huella()]
+        pedidas = [p for p in PARTES if medidas.get(p, {}).get("codigo") != huella(p)]
     FIGURAS.mkdir(exist_ok=True)
     for parte in pedidas:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as proceso:
