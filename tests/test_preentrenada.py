@@ -300,6 +300,22 @@ def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegado
     assert not np.array_equal(cabeza.get_weights()[-2], de_la_cabeza)
 
 
+@pytest.mark.parametrize("mejor", [0.25, 0.5, 1.0])
+def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_mejor_acierta_la_validacion(mejor):
+    entrada = keras.Input((1,))
+    umbral = keras.layers.Dense(2, activation="softmax")  # la segunda clase, si x pasa del umbral
+    modelo = keras.Model(entrada, umbral(entrada))
+    antes, despues = ([np.array([[0.0, 10.0]]), np.array([0.0, -10.0 * u])] for u in (0, 1))
+    modelo.set_weights(despues)
+    x = np.linspace(-0.04, 1.16, 13, dtype="float32")[:, None]
+    y = np.eye(2)[(x[:, 0] > mejor).astype(int)]
+    datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), "")
+    mezclada = p.mezclar_pesos(antes, p.Ejecucion(modelo, None, 1.0, None), datos)
+    assert modelo.get_weights()[1] == pytest.approx([0, -10 * mejor])
+    assert p.calcularAccuracy(y, mezclada.prob_val) == 1
+    assert np.array_equal(mezclada.prob_val, p.predecir(modelo, x))
+
+
 def test_un_ajuste_fino_en_mixed_float16_da_probabilidades_en_float32(mixed_float16, ajuste, aves):
     pesos, cabeza, _ = ajuste
     plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
