@@ -16,6 +16,7 @@ import argparse
 import ast
 import hashlib
 import json
+import os
 import re
 import sys
 import time
@@ -28,9 +29,6 @@ from pathlib import Path
 from statistics import stdev
 from textwrap import wrap
 
-import matplotlib
-
-matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import typst
 from PIL import Image
@@ -48,8 +46,9 @@ AZUL, NARANJA, GRIS = "#0072b2", "#e69f00", "#8c8c8c"  # de Okabe e Ito: tambié
 def definiciones():
     """{nombre: (código, nombres que usa)} de lo que define practica2.py, sin comentarios ni docstrings."""
     codigo, encontradas = BLOQUE_MEMORIA.sub("", SCRIPT.read_text(encoding="utf-8")), {}
+    lineas = codigo.splitlines()
     for nodo in ast.parse(codigo).body:
-        texto = ast.get_source_segment(codigo, nodo)
+        texto = "\n".join(lineas[nodo.lineno - 1 : nodo.end_lineno])
         if isinstance(nodo, (ast.FunctionDef, ast.ClassDef)):
             nombres, texto = [nodo.name], texto.replace(ast.get_docstring(nodo, clean=False) or "", "")
         elif isinstance(nodo, (ast.Assign, ast.AnnAssign)):
@@ -78,7 +77,7 @@ def leer():
     """Los resultados guardados, o ninguno."""
     if RESULTADOS.exists():
         return json.loads(RESULTADOS.read_text(encoding="utf-8"))
-    return {"partes": {}, "filas": [], "curvas": {}}
+    return {"partes": {}, "filas": []}
 
 
 def importar():
@@ -103,11 +102,13 @@ def espiar(modulo, nombre, anotar):
 
 def espiar_figuras(practica2, medido):
     """Guarda en medido los números que el script enseña en figuras o en frases y no están en RESUMEN."""
-    medido |= {"curvas": {}, "pares": {}, "mcnemar": [], "elegidos": []}
+    medido |= {"curvas": {}, "pares": {}}
     aciertos, busquedas = [], []
 
-    def curva(_, hist, nombre, **opciones):
+    def curva(_, hist, nombre, antes=None):
         medido["curvas"][nombre.split(":")[0]] = hist.history
+        if antes:
+            medido["curvas"]["Solo la salida"] = antes.history
 
     def pares(_, nombre, datos, prob):
         peores = practica2.peores_pares(datos, prob)
@@ -139,6 +140,7 @@ def espiar_figuras(practica2, medido):
 
     espiar(practica2, "mostrarEvolucion", curva)
     espiar(practica2, "mostrar_peores_pares", pares)
+    espiar(practica2, "mostrar_confusion", pares)
     espiar(practica2, "mostrar_antes_y_despues", clases)
     espiar(practica2, "tabla_de_capas", capas)
     espiar(practica2, "imprimir_tabla", tabla)
@@ -146,7 +148,7 @@ def espiar_figuras(practica2, medido):
     espiar(practica2, "mezclar_pesos", mezclas)
     espiar(practica2, "GridSearchCV", lambda busqueda, *_, **__: busquedas.append(busqueda))
     espiar(practica2, "probar_clasicos", elegidos)
-    espiar(practica2, "mcnemar", lambda p, *_: medido["mcnemar"].append(p))
+    espiar(practica2, "mcnemar", lambda p, *_: medido.setdefault("mcnemar", []).append(p))
 
 
 def medir_apartados(parte, apartados, figuras=FIGURAS):
@@ -220,8 +222,8 @@ def medir_ingredientes():
             "val_espejo": p.calcularAccuracy(datos.val.y, con_espejo),
             "segundos": e.segundos,
         }
-    segundos = time.perf_counter() - inicio
-    return {"ingredientes": medidas, "origen": origen("ingredientes", maquina, p.SEMILLA, segundos)}
+    de_donde = origen("ingredientes", maquina, p.SEMILLA, time.perf_counter() - inicio)
+    return {"ingredientes": medidas, "origen": de_donde | {"epocas": EPOCAS_INGREDIENTES}}
 
 
 def medir_contrastes():
@@ -327,7 +329,8 @@ def actualizar(resultados, parte, medido):
     filas = [fila for fila in resultados["filas"] if apartado_de(fila) not in repetidas] + nuevas
     resultados["filas"] = sorted(filas, key=lambda fila: ORDEN.index(apartado_de(fila)))
     resultados["partes"][parte] = medido.pop("origen")
-    resultados["curvas"] |= medido.pop("curvas", {})
+    for varias in ("curvas", "pares"):  # de varias partes
+        resultados.setdefault(varias, {}).update(medido.pop(varias, {}))
     resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
     RESULTADOS.write_text(texto + "\n", encoding="utf-8")
@@ -369,6 +372,24 @@ def escribir_memoria(resultados):
     SCRIPT.write_text(BLOQUE_MEMORIA.sub(bloque_memoria(resultados), codigo), encoding="utf-8")
 
 
+def guardar(figura, fichero):
+    """Guarda una figura vectorial con la huella de los resultados de los que sale."""
+    huella_resultados = hashlib.sha256(RESULTADOS.read_bytes()).hexdigest()
+    figura.savefig(FIGURAS / fichero, metadata={"Date": None, "Description": huella_resultados})
+    plt.close(figura)
+
+
+def guardar_laminas(codigo):
+    """Pasa a JPEG, que pesa la cuarta parte, las figuras del script que usa la memoria, con la huella del
+    código que las ha medido, y borra las demás."""
+    usadas = (AQUI / "memoria.typ").read_text(encoding="utf-8")
+    for lamina in FIGURAS.rglob("*.png"):
+        foto = lamina.with_suffix(".jpg")
+        if foto.relative_to(FIGURAS).as_posix() in usadas:
+            Image.open(lamina).convert("RGB").save(foto, quality=88, comment=codigo)
+        lamina.unlink()
+
+
 def figura_escalera(resultados):
     """Validación de cada peldaño, con el error típico de una proporción de 1.250 imágenes."""
     filas = [f for f in resultados["filas"] if f["experimento"].startswith("Escalera: ")]
@@ -384,28 +405,25 @@ def figura_escalera(resultados):
     eje.margins(x=0.12)
     eje.set_xlabel("Aciertos en validación (%)")
     eje.grid(axis="x", alpha=0.3)
-    figura.savefig(FIGURAS / "escalera.svg", metadata={"Date": None})
-    plt.close(figura)
+    guardar(figura, "escalera.svg")
 
 
-def figura_comparacion(resultados):
+def figura_comparacion(filas, fichero):
     """Aciertos de test de cada experimento del Apartado 3."""
-    filas = [f for f in resultados["filas"] if f["apartado"].startswith("3")]
-    nombres = [f["experimento"].removeprefix("ResNet50, ") for f in filas]
+    nombres = [f["experimento"].split(", ", 1)[1] for f in filas]
     test = [100 * f["test"] for f in filas]
     figura, eje = plt.subplots(figsize=(6.3, 2.5), layout="constrained")
     barras = eje.barh(nombres, test, color=[NARANJA if f["apartado"] == "3.2" else AZUL for f in filas])
     eje.bar_label(barras, [f"{t:.1f}".replace(".", ",") for t in test], padding=3)
     eje.invert_yaxis()
     eje.set(xlabel="Aciertos en test (%)", xlim=(0, 100))
-    figura.savefig(FIGURAS / "comparacion.svg", metadata={"Date": None})
-    plt.close(figura)
+    guardar(figura, fichero)
 
 
-def figura_curvas(resultados, nombre):
-    """Pérdida y aciertos por época de una red, en entrenamiento y en validación."""
-    curva = resultados["curvas"][nombre]
-    epocas = range(1, len(curva["loss"]) + 1)
+def figura_curvas(curva, fichero, antes=None):
+    """Pérdida y aciertos por época de una red, en entrenamiento y en validación; antes es otra fase."""
+    previa = antes or dict.fromkeys(curva, [])
+    inicio = len(previa["loss"])
     figura, ejes = plt.subplots(1, 2, figsize=(6.3, 2.3), layout="constrained")
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos (%)")):
         factor = 100 if medida == "accuracy" else 1
@@ -413,29 +431,33 @@ def figura_curvas(resultados, nombre):
             (medida, AZUL, "-", "entrenamiento"),
             ("val_" + medida, NARANJA, "--", "validación"),
         ):
-            valores = [factor * v for v in curva[clave]]
-            eje.plot(epocas, valores, trazo, marker=".", color=color, label=texto)
+            valores = [factor * v for v in previa[clave] + curva[clave]]
+            eje.plot(range(1, len(valores) + 1), valores, trazo, marker=".", ms=4, color=color, label=texto)
+        if antes:
+            eje.axvline(inicio + 0.5, color=GRIS, lw=1)
         eje.set(xlabel="Época", ylabel=rotulo)
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.grid(alpha=0.3)
     ejes[0].legend(frameon=False)
-    figura.savefig(FIGURAS / f"curvas_{nombre.lower().replace(' ', '_')}.svg", metadata={"Date": None})
-    plt.close(figura)
+    guardar(figura, fichero)
+
+
+def figuras_de_curvas(resultados):
+    """Las curvas de cada red; las del ajuste fino, detrás de las de la cabeza de la que parte."""
+    for curvas, sufijo in ((resultados["curvas"], ""), (resultados["imagenet"]["curvas"], "_imagenet")):
+        for nombre in curvas.keys() - {"Solo la salida"}:
+            antes = curvas["Solo la salida"] if nombre == "Ajuste fino" else None
+            figura_curvas(curvas[nombre], f"curvas_{nombre.lower().replace(' ', '_')}{sufijo}.svg", antes)
 
 
 def componer(resultados):
     """Dibuja las figuras que salen de los resultados y compone el PDF."""
     plt.rcParams.update({"font.size": 9, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
     figura_escalera(resultados)
-    figura_comparacion(resultados)
-    for nombre in resultados["curvas"]:
-        figura_curvas(resultados, nombre)
-    usadas = (AQUI / "memoria.typ").read_text(encoding="utf-8")
-    for lamina in FIGURAS.rglob("*.png"):  # el script guarda todas las suyas; en JPEG pesan la cuarta parte
-        foto = lamina.with_suffix(".jpg")
-        if foto.relative_to(FIGURAS).as_posix() in usadas:
-            Image.open(lamina).convert("RGB").save(foto, quality=88)
-        lamina.unlink()
+    aves = [fila for fila in resultados["filas"] if fila["apartado"].startswith("3")]
+    figura_comparacion(aves, "comparacion.svg")
+    figura_comparacion(resultados["imagenet"]["filas"], "comparacion_imagenet.svg")
+    figuras_de_curvas(resultados)
     typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
@@ -452,10 +474,13 @@ def main():
     if not pedidas and not leidas.solo_pdf:
         medidas = resultados["partes"]
         pedidas = [p for p in PARTES if medidas.get(p, {}).get("codigo") != huella(p)]
+    os.environ["MPLBACKEND"] = "svg"  # los procesos que miden no abren ventanas
+    plt.switch_backend("svg")
     FIGURAS.mkdir(exist_ok=True)
     for parte in pedidas:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as proceso:
             actualizar(resultados, parte, proceso.submit(PARTES[parte]).result())
+        guardar_laminas(resultados["partes"][parte]["codigo"])
     escribir_memoria(resultados)
     componer(resultados)
 

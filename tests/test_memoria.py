@@ -1,10 +1,17 @@
-"""Las cifras de la memoria que RESUMEN pone junto a las suyas."""
+"""La memoria: las cifras que RESUMEN pone junto a las suyas, los resultados, las figuras y el PDF."""
 
+import hashlib
 import json
 import re
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 
+import numpy as np
+import pypdf
 import pytest
+import typst
 from conftest import RAIZ
+from PIL import Image
 
 import practica2 as p
 
@@ -102,3 +109,112 @@ def test_la_tabla_lleva_las_columnas_de_la_memoria(memoria, capsys):
     cabecera, _, base, peldano = capsys.readouterr().out.splitlines()
     assert re.search(r"Memoria +Diferencia$", cabecera)
     assert base.endswith("44,00 % ± 1,00  +1,00 dentro") and peldano.endswith("—")
+
+
+# --- El PDF y los resultados de los que sale -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def generar():
+    """El módulo memoria/generar.py."""
+    especificacion = spec_from_file_location("generar", RAIZ / "memoria/generar.py")
+    modulo = module_from_spec(especificacion)
+    especificacion.loader.exec_module(modulo)
+    return modulo
+
+
+@pytest.fixture(scope="module")
+def pdf(tmp_path_factory):
+    """Texto de la memoria compuesta ahora con los resultados guardados."""
+    fichero = tmp_path_factory.mktemp("memoria") / "memoria.pdf"
+    typst.compile(RAIZ / "memoria/memoria.typ", output=fichero)
+    return texto_del_pdf(fichero)
+
+
+def texto_del_pdf(fichero):
+    """Texto de un PDF sin espacios ni guiones de partir palabras."""
+    return re.sub(r"\s", "", "".join(pagina.extract_text() for pagina in pypdf.PdfReader(fichero).pages))
+
+
+def test_la_memoria_lleva_todas_las_filas_con_sus_cifras(pdf):
+    for fila in RESULTADOS["filas"]:
+        cifras = [p.porcentaje(fila[campo]) for campo in ("val", "test") if fila[campo] is not None]
+        en_la_tabla = re.escape(fila["experimento"].replace(" ", "")) + r"[\d.:—]*" + "".join(cifras)
+        assert re.search(en_la_tabla.replace(" ", ""), pdf), fila["experimento"]
+
+
+def test_el_pdf_guardado_es_el_que_sale_de_los_resultados(pdf):
+    assert texto_del_pdf(RAIZ / "memoria/memoria.pdf") == pdf
+
+
+def test_las_filas_y_sus_parametros_son_los_que_da_hoy_el_script():
+    datos = p.datos_cifar(p.cifar_sintetico(4), p.CLASES, 7)
+    de_100 = replace(datos, clases=tuple(range(100)))
+    vectores, mapas = (vacias(forma, 100) for forma in ((2048,), (7, 7, 2048)))
+    receta, escalera = p.Receta(), {"Escalera: BaseNet": p.construir_red(p.Receta(), datos)}
+    for nombre, cambio in p.PASOS:
+        escalera[f"Escalera: {nombre}"] = p.construir_red(replace(receta, **cambio), datos)
+        receta = receta if nombre in p.DESCARTADOS else replace(receta, **cambio)
+    final, generalista = (p.construir_red(p.RECETA_FINAL, d) for d in (datos, de_100))
+    resnet = p.construir_base(p.RESNET50, p.Pesos(None, ""), 64)
+    ajuste = p.construir_ajuste(resnet, p.cabeza_salida(vectores))
+    redes = {
+        "BaseNet": p.construir_basenet(),
+        **escalera,
+        "BaseNet mejorada": final,
+        "BaseNet mejorada, con espejo": final,
+        "ResNet50, solo la salida": p.cabeza_salida(vectores),
+        "ResNet50, nueva FC y salida": p.cabeza_fc(vectores),
+        "ResNet50, SVM lineal": None,
+        "ResNet50, discriminante lineal": None,
+        "ResNet50, random forest": None,
+        "ResNet50, sin average pooling": p.cabeza_convolucional(mapas),
+        "ResNet50, ajuste fino": ajuste,
+        "ResNet50, ajuste fino, con espejo": ajuste,
+        "Generalista, 100 clases": generalista,
+        "Generalista, 25 clases": generalista,
+    }
+    hoy = [(nombre, red and red.count_params()) for nombre, red in redes.items()]
+    hoy.append(("Comité, 25 clases", final.count_params() + generalista.count_params()))
+    assert [(f["experimento"], f["parametros"]) for f in RESULTADOS["filas"]] == hoy
+
+
+def vacias(forma, clases):
+    """Datos de esa forma, de unos, para construir una cabeza."""
+    unos = p.Conjunto(np.ones((2, *forma), "float32"), np.eye(2, clases))
+    return p.Datos(unos, unos, unos, tuple(range(clases)), "")
+
+
+def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
+    de_los_resultados = hashlib.sha256((RAIZ / "memoria/resultados.json").read_bytes()).hexdigest()
+    codigos = {parte["codigo"] for parte in RESULTADOS["partes"].values()}
+    figuras = RAIZ / "memoria/figuras"
+    usadas = re.findall(r'imagen\("([^"]+)"', (RAIZ / "memoria/memoria.typ").read_text(encoding="utf-8"))
+    assert len(usadas) > 10
+    for nombre in usadas:
+        if nombre.endswith(".svg"):
+            assert de_los_resultados in (figuras / nombre).read_text(encoding="utf-8"), nombre
+        else:
+            assert Image.open(figuras / nombre).info["comment"].decode() in codigos, nombre
+
+
+@pytest.mark.parametrize(
+    "cambio, cambia",
+    [
+        (("ARBOLES = 150", "ARBOLES = 151"), {"3", "imagenet", "contrastes"}),
+        (("PESO_SUPERCLASE = 0.5", "PESO_SUPERCLASE = 0.6"), {"12bonus", "ingredientes"}),
+        (("LOTE = 128", "LOTE = 64"), {"12bonus", "3", "imagenet", "contrastes", "semillas", "ingredientes"}),
+        (("ARBOLES = 150  # ", "ARBOLES = 150  # otro comentario: "), set()),
+        (("MEMORIA = {", 'MEMORIA = {"otra": (0.5, None), '), set()),
+    ],
+)
+def test_la_huella_de_una_parte_cambia_con_el_codigo_al_que_llega(
+    cambio, cambia, generar, monkeypatch, tmp_path
+):
+    antes = {parte: generar.huella(parte) for parte in generar.PARTES}
+    codigo = generar.SCRIPT.read_text(encoding="utf-8")
+    assert cambio[0] in codigo
+    otro = tmp_path / "practica2.py"
+    otro.write_text(codigo.replace(*cambio), encoding="utf-8")
+    monkeypatch.setattr(generar, "SCRIPT", otro)
+    assert {parte for parte in generar.PARTES if generar.huella(parte) != antes[parte]} == cambia
