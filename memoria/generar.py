@@ -15,12 +15,14 @@ del código que la midió: si se interrumpe, sigue donde se quedó.
 import argparse
 import ast
 import hashlib
+import io
 import json
 import os
 import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
@@ -34,11 +36,12 @@ import typst
 from PIL import Image
 
 AQUI = Path(__file__).resolve().parent
-SCRIPT = AQUI.parent / "practica2.py"
+SCRIPT, LEEME = AQUI.parent / "practica2.py", AQUI.parent / "README.md"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
 SEMILLAS = (8, 9)  # además de la del script: tres en total
 EPOCAS_INGREDIENTES = 3  # bastan para ordenar los ingredientes; con todas serían varias horas
+BLOQUE_LEEME = re.compile(r"(?<=```text\n).*?(?=```)", re.DOTALL)  # la tabla de README.md
 BLOQUE_MEMORIA = re.compile(r"MEMORIA_ORIGEN = .*?(?=# fmt: on)", re.DOTALL)  # en practica2.py
 AZUL, NARANJA, GRIS = "#0072b2", "#e69f00", "#8c8c8c"  # de Okabe e Ito: también en gris y daltónicos
 
@@ -387,6 +390,15 @@ def escribir_memoria(resultados):
     SCRIPT.write_text(BLOQUE_MEMORIA.sub(bloque_memoria(resultados), codigo), encoding="utf-8")
 
 
+def escribir_leeme(resultados):
+    """Pone en README.md la tabla de RESUMEN con los resultados de la memoria."""
+    p = importar()
+    medidas = [[como(fila[campo]) for _, campo, como in p.COLUMNAS] for fila in resultados["filas"]]
+    with redirect_stdout(io.StringIO()) as tabla:
+        p.imprimir_tabla([titulo for titulo, _, _ in p.COLUMNAS], medidas)
+    LEEME.write_text(BLOQUE_LEEME.sub(tabla.getvalue(), LEEME.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def guardar(figura, fichero):
     """Guarda una figura vectorial con la huella de los resultados de los que sale."""
     huella_resultados = hashlib.sha256(RESULTADOS.read_bytes()).hexdigest()
@@ -497,6 +509,7 @@ def main():
             actualizar(resultados, parte, proceso.submit(PARTES[parte]).result())
         guardar_laminas(resultados["partes"][parte]["codigo"])
     escribir_memoria(resultados)
+    escribir_leeme(resultados)
     componer(resultados)
 
 

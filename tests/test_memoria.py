@@ -179,6 +179,16 @@ def test_las_filas_y_sus_parametros_son_los_que_da_hoy_el_script():
     assert [(f["experimento"], f["parametros"]) for f in RESULTADOS["filas"]] == hoy
 
 
+def test_el_readme_lleva_la_tabla_de_los_resultados(generar, monkeypatch, tmp_path):
+    antes = generar.LEEME.read_text(encoding="utf-8")
+    otro = tmp_path / "README.md"
+    otro.write_text(generar.BLOQUE_LEEME.sub("otra tabla\n", antes), encoding="utf-8")
+    monkeypatch.setattr(generar, "LEEME", otro)
+    generar.escribir_leeme(RESULTADOS)
+    escrito = otro.read_text(encoding="utf-8")
+    assert escrito == antes and all(f["experimento"] in escrito for f in RESULTADOS["filas"])
+
+
 def vacias(forma, clases):
     """Datos de esa forma, de unos, para construir una cabeza."""
     unos = p.Conjunto(np.ones((2, *forma), "float32"), np.eye(2, clases))
