@@ -1203,7 +1203,7 @@ def entrada_profunda(x, receta, x_train):
 
 def cuerpo_profundo(x, receta):
     """Etapas de dos convoluciones, de las que la primera reduce a la mitad el lado. La entrada sin relleno
-    deja lados impares, 31, 15, 7 y 3, que cuestan un cuarto menos que 32, 16, 8 y 4. La segunda convolución
+    deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4. La segunda convolución
     es, si la receta lo pide, una rama residual (He et al., 2016)."""
     for filtros in receta.filtros[1:]:
         x = convolucion(x, filtros, receta, reducir=True)
