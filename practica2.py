@@ -12,7 +12,7 @@ Uso:         python practica2.py            (con --help, las opciones; ninguna e
 Necesita:    pip install -r requirements.txt
 Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga Keras; sin
              red, usa datos sintéticos y pesos aleatorios, y lo dice en cada parte, figura y RESUMEN.
-Duración:    entre hora y cuarto y hora y tres cuartos en dos núcleos sin GPU; con GPU, no medido.
+Duración:    entre 50 minutos y hora y tres cuartos en dos núcleos sin GPU; con GPU, no medido.
 Al terminar: RESUMEN, una tabla con una fila por experimento y sus aciertos en validación y test.
 """
 
@@ -1459,17 +1459,18 @@ def construir_ajuste(base, cabeza):
 
 
 def mezclar_pesos(antes, ejecucion, datos):
-    """La Ejecucion con la media de los pesos de antes y de después del ajuste fino que mejor acierta la
-    validación: de los primeros conserva lo que ya servía para otras imágenes (Wortsman et al., 2022)."""
-    modelo, despues, mejor = ejecucion.modelo, ejecucion.modelo.get_weights(), (-1,)
+    """La Ejecucion con la media de los pesos de antes y de después del ajuste fino que menos pierde en la
+    validación: de los primeros conserva lo que ya servía para otras imágenes (Wortsman et al., 2022). Decide
+    la pérdida porque con pocas imágenes es menos ruidosa que los aciertos."""
+    modelo, despues, mejor = ejecucion.modelo, ejecucion.modelo.get_weights(), (np.inf,)
     for parte in MEZCLAS:
         pesos = [a + parte * (d - a) for a, d in zip(antes, despues)]
         modelo.set_weights(pesos)
         prob = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
-        aciertos = calcularAccuracy(datos.val.y, prob)
-        print(f"  Con un {decimal(100 * parte, 0)} % de los pesos ajustados: val. {porcentaje(aciertos)}")
-        if aciertos > mejor[0]:
-            mejor = aciertos, pesos, prob
+        aciertos, perdida = porcentaje(calcularAccuracy(datos.val.y, prob)), log_loss(datos.val.y, prob)
+        print(f"  {decimal(100 * parte, 0)} % ajustados: val. {aciertos}, pérdida {decimal(perdida, 3)}")
+        if perdida < mejor[0]:
+            mejor = perdida, pesos, prob
     modelo.set_weights(mejor[1])
     return replace(ejecucion, prob_val=mejor[2])
 

@@ -106,7 +106,7 @@ def espiar(modulo, nombre, anotar):
 def espiar_figuras(practica2, medido):
     """Guarda en medido los números que el script enseña en figuras o en frases y no están en RESUMEN."""
     medido |= {"curvas": {}, "pares": {}}
-    aciertos, busquedas = [], []
+    aciertos, perdidas, busquedas = [], [], []
 
     def curva(_, hist, nombre, antes=None):
         medido["curvas"][nombre.split(":")[0]] = hist.history
@@ -136,7 +136,8 @@ def espiar_figuras(practica2, medido):
             medido["superclases"] = fraccion
 
     def mezclas(*_):
-        medido["mezclas"] = [list(par) for par in zip(practica2.MEZCLAS, aciertos[-len(practica2.MEZCLAS) :])]
+        cuantas = len(practica2.MEZCLAS)
+        medido["mezclas"] = list(zip(practica2.MEZCLAS, aciertos[-cuantas:], perdidas[-cuantas:]))
 
     def elegidos(*_):
         medido["elegidos"] = [b.best_params_ | {"cv": float(b.best_score_)} for b in busquedas]
@@ -148,6 +149,7 @@ def espiar_figuras(practica2, medido):
     espiar(practica2, "tabla_de_capas", capas)
     espiar(practica2, "imprimir_tabla", tabla)
     espiar(practica2, "calcularAccuracy", acierto)
+    espiar(practica2, "log_loss", lambda perdida, *_: perdidas.append(float(perdida)))
     espiar(practica2, "mezclar_pesos", mezclas)
     espiar(practica2, "GridSearchCV", lambda busqueda, *_, **__: busquedas.append(busqueda))
     espiar(practica2, "probar_clasicos", elegidos)
@@ -213,8 +215,6 @@ def medir_ingredientes():
         ("tal cual", {}, jerarquica),
         ("sin pérdida jerárquica", {}, None),
         ("sin entrada de blanqueo", {"blanqueo": False}, jerarquica),
-        ("con conexiones residuales", {"residual": True}, jerarquica),
-        ("con borrado aleatorio", {"borrado": True}, jerarquica),
         ("sin aumento de datos", {"aumento": False}, jerarquica),
     ):
         print(f"\nIngredientes: {nombre}")
@@ -321,13 +321,9 @@ RAICES = {  # las funciones de practica2.py a las que llama cada parte
     "3": ("apartado3", "COMPLETO", "datos_aves", "buscar_pesos"),
     "imagenet": ("apartado3", "COMPLETO", "datos_aves", "buscar_pesos"),
     "contrastes": (
-        "apartado1",
-        "apartado2",
-        "apartado3",
-        "COMPLETO",
-        "leer_cifar",
-        "datos_aves",
-        "buscar_pesos",
+        *("COMPLETO", "leer_cifar", "datos_cifar", "construir_basenet", "adam", "LOTE_BASENET"),
+        *("entrenar_receta", "RECETA_FINAL", "ESTRECHA", "datos_aves", "buscar_pesos", "extraer"),
+        *("probar_cabeza", "cabeza_salida", "construir_ajuste", "recortar_y_reflejar", "tasa_de_ajuste"),
     ),
     "semillas": ("apartado1", "apartado2", "COMPLETO", "leer_cifar"),
     "ingredientes": ("bonus", "leer_cifar"),

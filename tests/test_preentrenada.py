@@ -301,7 +301,7 @@ def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegado
 
 
 @pytest.mark.parametrize("mejor", [0.25, 0.5, 1.0])
-def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_mejor_acierta_la_validacion(mejor):
+def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_menos_pierde_en_validacion(mejor):
     entrada = keras.Input((1,))
     umbral = keras.layers.Dense(2, activation="softmax")  # la segunda clase, si x pasa del umbral
     modelo = keras.Model(entrada, umbral(entrada))
