@@ -283,15 +283,16 @@ def trampas_de_aves(p):
     plan = p.Plan(p.COMPLETO.ajuste, p.LOTE_AJUSTE, optimizador, p.SUAVIZADO, None, p.recortar_y_reflejar)
     pixeles = p.keras.Input((None, None, 3))
     sin_plegar = p.keras.Model(pixeles, p.cargar_red(red, pesos)(red.preprocesar(pixeles)))
-    for nombre, base, cabeza in (
-        ("ajuste fino", p.construir_base(red, pesos), p.keras.models.clone_model(salida.modelo)),
-        ("batch normalization entrenable", sin_plegar, p.keras.models.clone_model(salida.modelo)),
-        ("sin la cabeza entrenada", p.construir_base(red, pesos), None),
+    for nombre, base, entrenada in (
+        ("ajuste fino", p.construir_base(red, pesos), True),
+        ("batch normalization entrenable", sin_plegar, True),
+        ("sin la cabeza entrenada", p.construir_base(red, pesos), False),
     ):
         print(f"\nContrastes: {nombre}")
-        if cabeza:
+        cabeza = p.cabeza_salida(vectores)
+        if entrenada:
             cabeza.set_weights(salida.modelo.get_weights())
-        construir = partial(p.construir_ajuste, base, cabeza or p.cabeza_salida(vectores))
+        construir = partial(p.construir_ajuste, base, cabeza)
         e = p.entrenar(construir, datos, plan, p.SEMILLA)
         medidas[nombre] = {"val": p.calcularAccuracy(datos.val.y, e.prob_val), "epocas": e.hist.history}
     return medidas
