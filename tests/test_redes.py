@@ -400,7 +400,8 @@ def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(datos
         prob = np.roll(datos.val.y, 1, axis=1)
         bien = next(aciertos)
         prob[:bien] = datos.val.y[:bien]
-        return SimpleNamespace(prob_val=prob, parametros=1, epocas=epocas, segundos=0.0)
+        hist = SimpleNamespace(epoch=range(epocas))
+        return p.Ejecucion(p.construir_basenet(), hist, 0.0, prob)
 
     monkeypatch.setattr(p, "entrenar_receta", entrenada)
     monkeypatch.setattr(
