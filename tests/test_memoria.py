@@ -63,7 +63,7 @@ def test_el_origen_de_la_memoria_es_el_de_resultados_json():
 
 @pytest.mark.parametrize(
     "test, diferencia",
-    [(0.44, "+0,00 dentro"), (0.4601, "+2,01 dentro"), (0.41, "-3,00 fuera"), (0.4399999, "+0,00 dentro")],
+    [(0.44, "+0,00 dentro"), (0.4601, "+2,01 dentro"), (0.37, "-7,00 fuera"), (0.4399999, "+0,00 dentro")],
 )
 def test_con_dispersion_medida_hay_veredicto(test, diferencia, memoria):
     assert p.frente_a_memoria(fila("1", "BaseNet", test), ORIGEN) == ["44,00 % ± 1,00", diferencia]
