@@ -1729,9 +1729,8 @@ def cargar_todo(sesion, apartados):
         sesion.pesos = buscar_pesos(RESNET50)
         cargar_red(RESNET50, sesion.pesos)
         sesion.aves = datos_aves(por_clase, sesion.semilla)
-        sesion.origenes["Apartado 3"] = (
-            f"{sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}"
-        )
+        origen = f"{sesion.aves.procedencia}; {RESNET50.nombre} con {sesion.pesos.etiqueta}"
+        sesion.origenes["Apartado 3"] = origen
     print(*map(": ".join, sesion.origenes.items()), sep="\n")
 
 

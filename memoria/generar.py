@@ -189,7 +189,7 @@ def medir_apartado3(imagenet):
     cabezas = comprobar_imagenet.medir_cabezas(practica2.RESNET50, *extraidas)
     cabezas = {semilla: [asdict(fila) for fila in filas] for semilla, filas in cabezas.items()}
     if imagenet:  # no son filas de RESUMEN
-        return {"imagenet": medido | {"cabezas": cabezas}, "origen": medido["origen"]}
+        return {"origen": medido.pop("origen"), "imagenet": medido | {"cabezas": cabezas}}
     return medido | {"cabezas": cabezas}
 
 
@@ -295,7 +295,7 @@ def trampas_de_aves(p):
             cabeza.set_weights(salida.modelo.get_weights())
         construir = partial(p.construir_ajuste, base, cabeza)
         e = p.entrenar(construir, datos, plan, p.SEMILLA)
-        medidas[nombre] = {"val": p.calcularAccuracy(datos.val.y, e.prob_val), "epocas": e.hist.history}
+        medidas[nombre] = {"val": p.calcularAccuracy(datos.val.y, e.prob_val)}
     return medidas
 
 
