@@ -8,18 +8,17 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
                  y ajuste fino de toda la red (3.2).
     Bonus        una red que aprende las 100 clases, y su comité con la del Apartado 2.
 
-Uso:         python practica2.py            (con --help, las opciones; ninguna es necesaria)
-Necesita:    pip install -r requirements.txt
+Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga en la caché
-             de Keras, que es lo único que escribe; sin red, usa datos sintéticos y pesos
-             aleatorios, y lo dice en cada parte, en cada figura y en RESUMEN.
-Duración:    entre 50 minutos y hora y tres cuartos en dos núcleos sin GPU.
-Al terminar: RESUMEN, una tabla con una fila por experimento (parámetros, épocas, tiempo, aciertos
-             en validación y en test, top-5 y pérdida) junto a la cifra de la memoria.
+             de Keras; sin red, usa datos sintéticos y pesos aleatorios, y lo dice en cada parte, en
+             cada figura y en RESUMEN. No escribe nada más, salvo las figuras con --figuras.
+Duración:    entre tres cuartos de hora y hora y tres cuartos en dos núcleos sin GPU.
+Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
 
-Se lee de arriba abajo: cómo se entrena una red, los cuatro apartados en el orden del guion y, al
-final, lo que les sirve: medidas, figuras y tablas, lectura de datos y programa principal. Cada
-apartado empieza por la función que lo cuenta; sus piezas la siguen, en el orden en que se usan.
+Se lee de arriba abajo: cuánto se entrena, qué tipos hay, cómo se entrena una red, los cuatro
+apartados en el orden del guion y, al final, lo que les sirve: medidas, tablas, figuras, lectura de
+datos y programa principal. Cada apartado empieza por la función que lo cuenta; sus piezas la siguen
+en el orden en que se usan. Los nombres en camelCase son los de las funciones que da el guion.
 """
 
 import argparse
@@ -50,7 +49,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-# Con Ctrl-C durante los import de abajo, que tardan, tampoco hay traza.
+# Los import que siguen tardan segundos: con Ctrl-C mientras tanto, termina sin traza.
 sys.excepthook = lambda tipo, *resto: (
     os._exit(130) if tipo is KeyboardInterrupt else sys.__excepthook__(tipo, *resto)
 )
@@ -64,17 +63,16 @@ def sin_lineas_de_arranque():
     except OSError:  # la salida de errores está cerrada
         yield
         return
-    nada = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nada, 2)
+    with open(os.devnull, "w") as nada:
+        os.dup2(nada.fileno(), 2)
     try:
         yield
     finally:
         os.dup2(errores, 2)
         os.close(errores)
-        os.close(nada)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # y después, que calle lo que no es un error
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # después, solo los errores que lo detienen
 with sin_lineas_de_arranque():
     import keras
 
@@ -90,7 +88,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import normalize
 from sklearn.svm import SVC
 
@@ -103,31 +101,31 @@ SEMILLA = 7  # una para Python, NumPy y Keras
 
 @dataclass(frozen=True)
 class Alcance:
-    """Épocas de cada entrenamiento, y cuántos datos se usan (None: todos)."""
+    """Cuánto se entrena, en épocas, y con cuántos datos (None: todos)."""
 
-    basenet: int = 30
-    escalera: int = 5
-    mejorada: int = 26
-    cabezas: int = 40
-    convolucional: int = 12
-    ajuste: int = 5
-    bonus: int = 11
+    epocas_basenet: int = 30
+    epocas_escalera: int = 5  # de cada peldaño
+    epocas_mejorada: int = 26
+    epocas_cabezas: int = 40  # las de 3.1.A
+    epocas_sin_pooling: int = 12  # la de 3.1.B
+    epocas_ajuste: int = 5
+    epocas_bonus: int = 11
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20, especies=10)  # en el mismo orden
+RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20, especies=10)  # --rapido
 
 # ===== TIPOS QUE COMPARTEN LAS PARTES ============================================================
 
 
 @dataclass(frozen=True)
 class Conjunto:
-    """Imágenes, o sus características, (n, ...), y sus clases en one-hot, (n, clases)."""
+    """Imágenes, o las características que da una red, (n, ...), y sus clases, en one-hot."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # CIFAR-100: float32 de 0 a 1; aves: uint8 de 0 a 255
+    y: np.ndarray  # (n, clases)
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,8 @@ class Datos:
     train: Conjunto
     val: Conjunto
     test: Conjunto
-    clases: tuple
-    origen: tuple  # etiquetas: qué datos son, qué parte de ellos y, si se usan unos, qué pesos
+    clases: tuple  # sus nombres
+    origen: tuple  # qué datos son, qué parte de ellos y, en el Apartado 3, con qué pesos
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Resultado:
     test: float | None = None
     top5: float | None = None
     perdida_test: float | None = None
-    origen: tuple = ()  # las etiquetas de sus Datos
+    origen: tuple = ()  # el de sus Datos
 
 
 @dataclass
@@ -170,9 +168,9 @@ class Sesion:
     maquina: str = ""
     segundos: float = 0.0
     resultados: list = field(default_factory=list)  # las filas de RESUMEN, en orden
-    # Por experimento: lo que no cabe en su fila (curvas, valores p, pares confundidos…)
+    # De cada experimento, lo que no cabe en su fila (curvas, valores p…); es para la memoria.
     detalles: dict = field(default_factory=lambda: defaultdict(dict))
-    # Por experimento, si otro lo necesita: sus probabilidades de validación y de test
+    # De la red del Apartado 2, que el Bonus necesita: (de validación, de test).
     probabilidades: dict = field(default_factory=dict)
 
     def anotar(self, resultado, **detalles):
@@ -203,11 +201,12 @@ def entrenar(
     construir, datos, semilla, epocas, lote, optimizador,
     perdida="categorical_crossentropy", transformar=None,
 ):  # fmt: skip
-    """Entrena un modelo y lo deja en su mejor época de validación. De datos no mira test.
+    """Entrena un modelo y lo deja en su mejor época de validación; no mira datos.test.
 
-    construir()            el modelo sin compilar
-    optimizador(pasos)     el optimizador de un entrenamiento de tantos pasos
-    transformar(x, azar)   lo que se hace con cada lote de train, y nunca con la validación
+    construir()            devuelve el modelo sin compilar
+    optimizador(pasos)     devuelve el optimizador de un entrenamiento de tantos pasos
+    perdida                una de Keras, o una función (y, probabilidades)
+    transformar(x, azar)   cambia las imágenes de cada lote de train, y nunca las de validación
 
     Parte siempre de la semilla: el resultado no depende de lo que se haya entrenado antes, salvo
     que construir devuelva, como en el ajuste fino, un modelo que ya ha aprendido.
@@ -221,7 +220,8 @@ def entrenar(
         loss=perdida,
         metrics=["accuracy"],
     )
-    # Early stopping que no para: el ciclo de tasa acaba en la última época. Restaura la mejor.
+    # De early stopping solo se usa la mitad: restaura la mejor época, pero entrena todas, porque
+    # la tasa de casi todas las redes baja a cero en la última.
     mejor_epoca = keras.callbacks.EarlyStopping(
         monitor="val_accuracy",
         mode="max",
@@ -243,8 +243,7 @@ def entrenar(
         callbacks=[mejor_epoca] if en_terminal else [mejor_epoca, Progreso()],
         verbose=1 if en_terminal else 0,
     )
-    segundos = time.perf_counter() - inicio
-    return Entrenamiento(modelo, hist, segundos, predecir(modelo, val.x))
+    return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, val.x))
 
 
 # ===== APARTADO 1: BaseNet en CIFAR-100 ==========================================================
@@ -257,11 +256,13 @@ def apartado1(sesion):
     """1. BaseNet: arquitectura, entrenamiento con un 10 % de validación y evaluación en test."""
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
     titulo(f"APARTADO 1 · BaseNet en {CLASES} clases de CIFAR-100", datos)
-    decir_tamanos(datos)
+    imprimir_tamanos(datos)
     print("  Clases: " + ", ".join(datos.clases))
 
     print("\n1.1 Arquitectura")
-    construir_basenet().summary(line_length=80)
+    modelo = construir_basenet()
+    modelo.summary(line_length=80)
+    mostrar_capas(modelo)
     ejemplos = [indice_de_ejemplo(datos.train, clase) for clase in range(CLASES)]
     mostrar_rejilla("Una imagen de cada clase", datos.train.x[ejemplos], datos.clases, columnas=9)
     pausa("1.1: la red y los datos")
@@ -271,20 +272,20 @@ def apartado1(sesion):
         construir_basenet,
         datos,
         sesion.semilla,
-        epocas=sesion.alcance.basenet,
+        epocas=sesion.alcance.epocas_basenet,
         lote=LOTE_BASENET,
         optimizador=adam,
     )
-    test = predecir(basenet.modelo, datos.test.x)
+    prob_test = predecir(basenet.modelo, datos.test.x)
     sesion.anotar(
-        medir_red("1", "BaseNet", basenet, datos, test),
+        medir_red("1", "BaseNet", basenet, datos, prob_test=prob_test),
         curvas=basenet.hist.history,
-        pares=nombrar_peores_pares(datos, test),
-        por_clase=aciertos_por_clase(datos, test),
+        pares=nombrar_peores_pares(datos, prob_test),
+        por_clase=aciertos_por_clase(datos, prob_test),
     )
     mostrarEvolucion(basenet.hist, "BaseNet: evolución")
-    mostrar_confusion("BaseNet: matriz de confusión", datos, test)
-    mostrar_predicciones("BaseNet: imágenes de test", datos, test)
+    mostrar_confusion("BaseNet: matriz de confusión", datos, prob_test)
+    mostrar_predicciones("BaseNet: imágenes de test", datos, prob_test)
     pausa("1.2: resultados de BaseNet")
 
 
@@ -305,13 +306,13 @@ def capas_basenet(num_clases):
         layers.Flatten(),  # -> 400
         layers.Dense(50),  # 7
         layers.Activation("relu"),  # 8
-        # 9, con el softmax que el guion pide a la salida; en float32 también en precisión mixta.
+        # 9, con el softmax que el guion pide a la salida; en float32 aunque lo demás no lo esté.
         layers.Dense(num_clases, activation="softmax", dtype="float32"),
     ]
 
 
 def adam(pasos):
-    """Adam de tasa constante (Kingma y Ba, 2015)."""
+    """Adam (Kingma y Ba, 2015); su tasa es constante y no depende de los pasos."""
     return keras.optimizers.Adam(TASA_ADAM)
 
 
@@ -319,10 +320,12 @@ def adam(pasos):
 
 LOTE = 128  # imágenes; 88 pasos por época
 TASA_SGD = 0.2  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
+CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
 AREA_BORRADA = (0.03, 0.125)  # fracción que tapa el borrado: alrededor de 8 x 8 px
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
 SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
+CON_ESPEJO = "BaseNet mejorada, con espejo"  # la red final, como la usa el Bonus
 
 
 def apartado2(sesion):
@@ -330,13 +333,12 @@ def apartado2(sesion):
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
     titulo("APARTADO 2 · Mejora de BaseNet", datos)
     alcanzada = subir_escalera(datos, sesion)
-    distintos = [
-        campo
-        for campo in vars(RECETA_FINAL)
-        if getattr(RECETA_FINAL, campo) != getattr(alcanzada, campo)
-    ]
+    distintos = []
+    for campo in vars(RECETA_FINAL):
+        if getattr(RECETA_FINAL, campo) != getattr(alcanzada, campo):
+            distintos.append(campo)
     difiere = ", ".join(distintos) or "nada"
-    print(f"\n  La receta final difiere de la de la escalera en: {difiere}.")
+    print(f"\n  La receta final, que es fija, difiere de la de la escalera en: {difiere}.")
     pausa("2.1: la escalera")
     entrenar_red_final(datos, sesion)
     pausa("2.2: resultados de la red mejorada")
@@ -344,19 +346,35 @@ def apartado2(sesion):
 
 @dataclass(frozen=True)
 class Receta:
-    """Todo lo que se decide sobre la red mejorada y su entrenamiento. Por defecto, BaseNet."""
+    """Todo lo que se decide sobre la red mejorada y su entrenamiento; por defecto, BaseNet.
+
+    Batch normalization, L2, dropout, conexiones residuales y blanqueo son de la red profunda: sin
+    filtros no hacen nada. El blanqueo y el borrado cuentan con que se normaliza.
+    """
 
     normalizar: bool = False
     aumento: bool = False
-    filtros: tuple = ()  # de la entrada (24 si es de blanqueo) y de cada etapa; vacío: BaseNet
+    filtros: tuple = ()  # de la primera convolución (con blanqueo, siempre 24) y de cada etapa
     batchnorm: bool = False
-    l2: float = 0.0  # por la suma de los cuadrados de los núcleos
+    l2: float = 0.0  # se suma a la pérdida l2·Σw²: es un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
-    dropout: float = 0.0
+    dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
     optimizador: Callable = adam
     residual: bool = False
     borrado: bool = False
     blanqueo: bool = False
+
+
+def ciclo(tasa, pasos):
+    """Tasa que sube linealmente (Smith y Topin, 2019) y baja a cero en coseno (Loshchilov y Hutter,
+    2017)."""
+    subida = max(1, round(CALENTAMIENTO * pasos))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, pasos - subida),
+        warmup_target=tasa,
+        warmup_steps=subida,
+    )
 
 
 def sgd_ciclo(pasos):
@@ -364,14 +382,19 @@ def sgd_ciclo(pasos):
     return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
 
 
-# La red final. Los puntos son de validación y de la memoria: los de la escalera, con 5 épocas y una
-# semilla, miden sobre todo la rapidez con la que se aprende.
+def adam_ciclo(tasa, pasos):
+    """Adam con un ciclo de tasa."""
+    return keras.optimizers.Adam(ciclo(tasa, pasos))
+
+
+# La red final. Los puntos son de validación, según la memoria y con una semilla; los de la escalera
+# miden, con 5 épocas, sobre todo la rapidez con la que se aprende.
 RECETA_FINAL = Receta(
     normalizar=True,  # +3,3 puntos en la escalera
     aumento=True,  # +0,9
     filtros=(32, 64, 128, 256),  # en sus 26 épocas, 79,0 %; con la mitad de filtros, 76,1 %
     batchnorm=True,  # +7,6
-    l2=2.5e-4,  # weight decay de 5e-4 (Zagoruyko y Komodakis, 2016); con el suavizado, +0,9
+    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016); con el suavizado, +0,9
     suavizado=0.1,  # el de Szegedy et al. (2016)
     dropout=0.0,  # 0,2 resta 3,9 puntos
     optimizador=sgd_ciclo,  # +10,7 frente a Adam de tasa constante
@@ -380,8 +403,9 @@ RECETA_FINAL = Receta(
     blanqueo=True,  # +4,0
 )
 
-# Los pasos de la escalera, en el orden del guion: nombre y lo que cambia en la receta.
-PASOS = (
+# Los peldaños de la escalera, en el orden del guion: nombre y lo que cambia en la receta. Early
+# stopping no es un peldaño: entrenar lo aplica a todas las redes.
+PELDANOS = (
     ("Normalización", {"normalizar": True}),
     ("Aumento de datos", {"aumento": True}),
     ("Más profundidad", {"filtros": (32, 32, 64, 128)}),
@@ -397,14 +421,14 @@ PASOS = (
 
 
 def subir_escalera(datos, sesion):
-    """2.1. Prueba los pasos de uno en uno y se queda con cada uno que mejora la validación; los
-    demás quedan en la tabla como resultados negativos. Devuelve la receta a la que llega."""
-    epocas = sesion.alcance.escalera
+    """2.1. Prueba los peldaños de uno en uno y se queda con cada cambio que mejora la validación;
+    los demás quedan en la tabla como resultados negativos. Devuelve la receta a la que llega."""
+    epocas = sesion.alcance.epocas_escalera
     print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero")
     receta = Receta()
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
     sesion.anotar(medir_red("2", "Escalera: BaseNet", actual, datos), curvas=actual.hist.history)
-    for nombre, cambio in PASOS:
+    for nombre, cambio in PELDANOS:
         print(f"\n  Peldaño «{nombre}»")
         candidata = replace(receta, **cambio)
         prueba = entrenar_receta(candidata, datos, epocas, sesion.semilla)
@@ -421,8 +445,8 @@ def subir_escalera(datos, sesion):
         )
         valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
         print(
-            f"  {nombre}: {decimal(100 * diferencia)} puntos en val., {valor_p}:"
-            f" {veredicto(diferencia, p)}; {'se queda' if se_queda else 'se descarta'}"
+            f"  {nombre}: {decimal(100 * diferencia, signo='+')} puntos en validación, {valor_p},"
+            f" {veredicto(diferencia, p)}. {'Se queda' if se_queda else 'Se descarta'}."
         )
         if se_queda:
             receta, actual = candidata, prueba
@@ -431,39 +455,33 @@ def subir_escalera(datos, sesion):
 
 def entrenar_red_final(datos, sesion):
     """2.2. La red de RECETA_FINAL: sus capas, su entrenamiento, sus aciertos y sus fallos."""
-    print(f"\n2.2 Red final, {sesion.alcance.mejorada} épocas")
-    modelo = construir_mejorada(RECETA_FINAL, datos)
-    modelo.summary(line_length=100)
-    capas, macs = mostrar_capas(modelo)
-    mejorada = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.mejorada, sesion.semilla)
-    test = predecir(mejorada.modelo, datos.test.x)
+    print(f"\n2.2 Red final, {sesion.alcance.epocas_mejorada} épocas")
+    capas, total_macs = mostrar_capas(construir_mejorada(RECETA_FINAL, datos))
+    epocas = sesion.alcance.epocas_mejorada
+    mejorada = entrenar_receta(RECETA_FINAL, datos, epocas, sesion.semilla)
+    prob_test = predecir(mejorada.modelo, datos.test.x)
     sesion.anotar(
-        medir_red("2", "BaseNet mejorada", mejorada, datos, test),
+        medir_red("2", "BaseNet mejorada", mejorada, datos, prob_test=prob_test),
         curvas=mejorada.hist.history,
         capas=capas,
-        macs=macs,
+        macs=total_macs,
     )
-    val_espejo = predecir_con_espejo(mejorada.modelo, datos.val.x)
-    test_espejo = predecir_con_espejo(mejorada.modelo, datos.test.x)
-    con_espejo = "BaseNet mejorada, con espejo"
-    sesion.probabilidades[con_espejo] = val_espejo, test_espejo
+    # Otra vez, con el espejo: es la misma red, que mira cada imagen dos veces.
+    prob_val = predecir_con_espejo(mejorada.modelo, datos.val.x)
+    prob_test = predecir_con_espejo(mejorada.modelo, datos.test.x)
+    sesion.probabilidades[CON_ESPEJO] = prob_val, prob_test
     sesion.anotar(
-        medir_red("2", con_espejo, mejorada, datos, test_espejo, val_espejo),
-        pares=nombrar_peores_pares(datos, test_espejo),
-        por_clase=aciertos_por_clase(datos, test_espejo),
+        medir_red("2", CON_ESPEJO, mejorada, datos, prob_val, prob_test),
+        pares=nombrar_peores_pares(datos, prob_test),
+        por_clase=aciertos_por_clase(datos, prob_test),
     )
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
-    mostrar_confusion("BaseNet mejorada: matriz de confusión", datos, test_espejo)
-    mostrar_peores_pares("BaseNet mejorada: pares más confundidos", datos, test_espejo)
-    mostrar_predicciones("BaseNet mejorada: imágenes de test", datos, test_espejo)
-    if "BaseNet" in sesion.detalles:
-        mostrar_por_clase(
-            "Aciertos por clase",
-            {
-                "BaseNet": sesion.detalles["BaseNet"]["por_clase"],
-                "BaseNet mejorada": sesion.detalles[con_espejo]["por_clase"],
-            },
-        )
+    mostrar_confusion(f"{CON_ESPEJO}: matriz de confusión", datos, prob_test)
+    mostrar_peores_pares(f"{CON_ESPEJO}: pares más confundidos", datos, prob_test)
+    mostrar_predicciones(f"{CON_ESPEJO}: imágenes de test", datos, prob_test)
+    if "BaseNet" in sesion.detalles:  # no, si se ha pedido el Apartado 2 sin el 1
+        por_clase = {red: sesion.detalles[red]["por_clase"] for red in ("BaseNet", CON_ESPEJO)}
+        mostrar_por_clase("Aciertos por clase", por_clase)
 
 
 def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
@@ -480,18 +498,6 @@ def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
     )
 
 
-def ciclo(tasa, pasos):
-    """Tasa que sube en recta durante la quinta parte de los pasos (Smith y Topin, 2019) y baja a
-    cero en coseno (Loshchilov y Hutter, 2017)."""
-    subida = max(1, round(0.2 * pasos))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, pasos - subida),
-        warmup_target=tasa,
-        warmup_steps=subida,
-    )
-
-
 def construir_mejorada(receta, datos):
     """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases).
     Normaliza con la media y la varianza por canal de train, que quedan dentro de la red y así son
@@ -504,9 +510,9 @@ def construir_mejorada(receta, datos):
     x = aumentar(x, receta)
     if not receta.filtros:
         return keras.Model(entrada, keras.Sequential(capas_basenet(num_clases))(x))
-    x = entrada_profunda(x, receta, x_train)
+    x = primera_convolucion(x, receta, x_train)
     x = etapas(x, receta)
-    x = layers.GlobalMaxPooling2D()(x)
+    x = layers.GlobalMaxPooling2D()(x)  # en lugar de la capa densa intermedia, sin sus pesos
     if receta.dropout:
         x = layers.Dropout(receta.dropout)(x)
     salida = layers.Dense(
@@ -528,18 +534,19 @@ def aumentar(x, receta):
             fill_mode="reflect",
             interpolation="nearest",
         )(x)
-    if receta.borrado:  # tapa un rectángulo con la media (DeVries y Taylor, 2017)
+    if receta.borrado:  # tapa un rectángulo con 0, que es la media (DeVries y Taylor, 2017)
         x = layers.RandomErasing(
             scale=AREA_BORRADA,
             fill_value=0.0,
-            value_range=(-3, 3),
+            value_range=(-3, 3),  # los de una imagen normalizada
             dtype="float32",  # en float16 falla
         )(x)
     return x
 
 
-def entrada_profunda(x, receta, x_train):
-    """Convolución 2x2 sin relleno con la que empieza la red; la de blanqueo no se entrena."""
+def primera_convolucion(x, receta, x_train):
+    """Convolución 2x2 sin relleno con la que empieza la red profunda. La de blanqueo no se entrena:
+    su núcleo sale de las imágenes de train."""
     if not receta.blanqueo:
         return layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
     capa = layers.Conv2D(
@@ -558,7 +565,8 @@ def nucleo_blanqueo(x):
     (n, 32, 32, 3). Son las componentes principales de los parches divididas por su desviación
     típica, cada una con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page,
     2019)."""
-    x = (x[::10] - x.mean((0, 1, 2))) / x.std((0, 1, 2))  # con una de cada diez bastan
+    x = (x[::10] - x.mean((0, 1, 2))) / x.std((0, 1, 2))  # basta con una imagen de cada diez
+    # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
     esquinas = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
     parches = np.concatenate(esquinas, axis=-1).reshape(-1, 12)
     pca = PCA().fit(parches)
@@ -596,9 +604,9 @@ def convolucion(x, filtros, receta, reducir=False):
 
 
 def mcnemar(y, prob_a, prob_b):
-    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes, de
-    clases y en one-hot, (n, clases): de las que acierta solo una de las dos, cuántas son de cada
-    una."""
+    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
+    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
+    las tres matrices son (n, clases)."""
     real = y.argmax(1)
     acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
     solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
@@ -617,33 +625,7 @@ def veredicto(diferencia, p):
 # ===== APARTADO 3: ResNet50 en Caltech-UCSD ======================================================
 
 LADO_AVES = 224  # px; el lado con el que se entrenó ResNet50 en ImageNet
-LOTE_EXTRACCION = 32  # imágenes; acota la memoria de cada pasada
-
-# 3.1: las cabezas
-LOTE_CABEZA = 64  # vectores; una época de una cabeza son 43 pasos de milisegundos
-TASA_CABEZA = 2e-3  # pico del ciclo de Adam
-SUAVIZADO_AVES = 0.1  # label smoothing de las cabezas y del ajuste fino (Szegedy et al., 2016)
-DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
-NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
-CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B: quita 7/8 del coste de la siguiente
-EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado sería infinita
-
-# 3.1.A: los clasificadores que no son redes
-PLIEGUES = 5  # de la validación cruzada en train
-C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
-COMPONENTES_LDA = 1024  # las que deja PCA: sin perder aciertos, seis veces más rápido
-CONTRACCIONES = (0.1, 0.2, 0.3)  # de la covarianza hacia una esfera (Friedman, 1989)
-ARBOLES = 150  # del random forest; el tiempo crece en proporción
-HOJA = 3  # imágenes por hoja, como mínimo: el bosque ocupa la tercera parte
-
-# 3.2: el ajuste fino
-LOTE_AJUSTE = 16  # imágenes; la memoria del gradiente crece en proporción
-LADO_AJUSTE = 160  # px de los recortes con los que se entrena; abaratan la época a la mitad
-RECORTE_MINIMO = 128  # px de 224: con menos, al recorte le falta el ave
-TASA_AJUSTE = 1e-3  # pico del ciclo de Adam, en veces lo que mide un núcleo típico de la red
-MEZCLAS = (0.25, 0.5, 0.75, 1.0)  # parte de los pesos ajustados que se prueba; 1 son todos
-
-ESPECIES_PROYECTADAS = 12  # las que caben en una figura
+LOTE_EXTRACCION = 32  # imágenes; acota la RAM de cada pasada
 
 SALIDA, FC, SIN_POOLING = "solo la salida", "nueva FC y salida", "sin average pooling"
 AJUSTE = "ajuste fino"
@@ -652,14 +634,14 @@ AJUSTE = "ajuste fino"
 def apartado3(sesion):
     """3. ResNet50 en las aves: extractor de características (3.1) y ajuste fino (3.2)."""
     preentrenada, datos = sesion.preentrenada, sesion.aves
-    sesion.aves = None  # ninguna otra parte las usa y ocupan cerca de 1 GB
+    sesion.aves = None  # ninguna otra parte las usa, y ocupan 1 GB de RAM o más
     titulo(f"APARTADO 3 · {preentrenada.nombre} en Caltech-UCSD", datos)
     print(f"  {len(datos.clases)} especies")
-    decir_tamanos(datos)
-    print("  Las «dos últimas capas» que quita el guion son avg_pool y predictions.")
-    primeras = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
-    nombres = [datos.clases[clase] for clase in datos.train.y[primeras].argmax(1)]
-    mostrar_rejilla("Aves de entrenamiento", datos.train.x[primeras], nombres)
+    imprimir_tamanos(datos)
+    print("  Las «dos últimas capas» de ResNet50 que quita el guion son avg_pool y predictions.")
+    repartidas = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
+    nombres = [datos.clases[clase] for clase in datos.train.y[repartidas].argmax(1)]
+    mostrar_rejilla("Aves de entrenamiento", datos.train.x[repartidas], nombres)
     pausa("3: los datos")
 
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
@@ -668,12 +650,12 @@ def apartado3(sesion):
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
     cabezas = probar_cabezas(mapas, vectores, sesion)
     mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
-    del mapas  # ya no hacen falta y el ajuste fino necesita la memoria
+    del mapas  # ya no hacen falta y el ajuste fino necesita la RAM
     pausa("3.1: cabezas sobre la red congelada")
 
-    print(f"\n3.2 Ajuste fino de toda {preentrenada.nombre} (batch normalization, plegada)")
+    print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
     ajustar(datos, vectores, cabezas[SALIDA], sesion)
-    comparar(sesion)
+    comparar_en_test(sesion)
     pausa("3.2: ajuste fino y comparación")
 
 
@@ -714,7 +696,8 @@ def construir_base(preentrenada, lado=None):
 
 
 def cargar_preentrenada(preentrenada, lado=None):
-    """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si los pesos no son suyos."""
+    """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si el fichero de pesos no es de
+    esa red."""
     cura = f"ponga los pesos de {preentrenada.nombre} sin cabeza o quite el fichero"
     with al_leer(preentrenada.fichero, cura, (OSError, ValueError, KeyError, RuntimeError)):
         return preentrenada.constructor(
@@ -725,10 +708,9 @@ def cargar_preentrenada(preentrenada, lado=None):
 
 
 def plegar(modelo):
-    """El mismo modelo sin batch normalization. En inferencia es una escala y un desplazamiento por
-    canal, que se multiplican por el núcleo y se suman al sesgo de la convolución anterior (Jacob et
-    al., 2018). El sesgo queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
-    no debe moverse."""
+    """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución que la
+    precede (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo. El sesgo que resulta
+    queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños no debe moverse."""
     precision, _ = precision_preentrenada()
 
     def copiar(capa):
@@ -744,40 +726,45 @@ def plegar(modelo):
     plegado = keras.models.clone_model(
         modelo, clone_function=copiar, call_function=saltar_normalizacion
     )
-    capa_de_la_salida = {id(capa.output): capa for capa in modelo.layers}
-    for bn in modelo.layers:
-        if not isinstance(bn, layers.BatchNormalization):
-            continue
-        previa = capa_de_la_salida[id(bn.input)]
-        nucleo = previa.get_weights()[0]
-        sesgo = previa.get_weights()[1] if previa.use_bias else 0.0
-        gamma, beta, media, varianza = bn.get_weights()
-        escala = gamma / np.sqrt(varianza + bn.epsilon)
-        # El núcleo de una convolución por canales es (h, w, canales, 1); el de las demás los lleva
-        # en la última dimensión.
-        por_canal = escala if nucleo.shape[-1] == len(escala) else escala[:, None]
-        capa = plegado.get_layer(previa.name)
-        capa.set_weights([nucleo * por_canal, beta + (sesgo - media) * escala])
-        capa.bias.trainable = False
+    capa_que_da = {id(capa.output): capa for capa in modelo.layers}
+    for capa in modelo.layers:
+        if isinstance(capa, layers.BatchNormalization):
+            previa = capa_que_da[id(capa.input)]
+            convolucion_plegada = plegado.get_layer(previa.name)
+            convolucion_plegada.set_weights(nucleo_y_sesgo(previa, capa))
+            convolucion_plegada.bias.trainable = False
     return plegado
 
 
+def nucleo_y_sesgo(convolucion, bn):
+    """Los de la convolución que equivale a esa y a la batch normalization que la sigue. Si esta da
+    γ·(x - media) / √(varianza + ε) + β, con s = γ / √(varianza + ε) son w·s y (b - media)·s + β."""
+    gamma, beta, media, varianza = bn.get_weights()
+    escala = gamma / np.sqrt(varianza + bn.epsilon)
+    nucleo = convolucion.get_weights()[0]
+    sesgo = convolucion.get_weights()[1] if convolucion.use_bias else 0.0
+    sesgo = (sesgo - media) * escala + beta
+    if isinstance(convolucion, layers.DepthwiseConv2D):  # las de MobileNetV2: (h, w, canales, 1)
+        escala = escala[:, None]
+    return [nucleo * escala, sesgo]
+
+
 def precision_preentrenada():
-    """(precisión, motivo) de la red preentrenada. En un procesador con AMX bfloat16 multiplica su
-    ritmo; sin AMX, lo divide. Decide la marca del procesador y no un cronómetro, para que se
-    repitan las cifras."""
-    general = keras.config.dtype_policy().name
-    if general != "float32":
-        return general, "hay GPU"
+    """(precisión, motivo) de la red preentrenada: la de las demás redes si hay GPU; si no, decide
+    si el procesador multiplica matrices en bfloat16 (AMX), y no un cronómetro, para que se repitan
+    las cifras."""
+    de_las_demas = keras.config.dtype_policy().name
+    if de_las_demas != "float32":  # lo pone preparar_entorno
+        return de_las_demas, "hay GPU"
     if "amx_bf16" in leer_cpuinfo():
         return "mixed_bfloat16", "hay AMX"
     return "float32", "el procesador no tiene AMX"
 
 
 def extraer(base, datos):
-    """Mapas (n, 7, 7, 2048), en float16, y vectores (n, 2048) de las tres particiones, como Datos.
-    La media de cada mapa es lo que calcula avg_pool: una sola pasada sirve a 3.1.A, que corta
-    después, y a 3.1.B, que corta antes."""
+    """Lo que la base calcula de las tres particiones, como Datos: la salida de su última
+    convolución, mapas (n, 7, 7, 2048) en float16, para 3.1.B; y su media espacial, que es lo que da
+    avg_pool, vectores (n, 2048), para 3.1.A. Cada imagen pasa por la red una sola vez."""
     mapas, vectores = [], []
     for parte in (datos.train, datos.val, datos.test):
         x = predecir(base, parte.x, LOTE_EXTRACCION, "float16", avisar=True)
@@ -791,16 +778,28 @@ def extraer(base, datos):
 
 # --- 3.1: cabezas sobre la red congelada ---------------------------------------------------------
 
+LOTE_CABEZA = 64  # vectores o mapas
+TASA_CABEZA = 2e-3  # pico del ciclo de Adam
+SUAVIZADO_AVES = 0.1  # label smoothing de las cabezas y del ajuste fino (Szegedy et al., 2016)
+DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
+NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
+CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B: quita 7/8 del coste de la siguiente
+EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado sería infinita
+
 
 def probar_cabezas(mapas, vectores, sesion):
     """3.1. Todas las cabezas: las de 3.1.A sobre los vectores y la de 3.1.B sobre los mapas.
     Devuelve el Entrenamiento de las que son redes, por su nombre."""
-    epocas, convolucional = sesion.alcance.cabezas, sesion.alcance.convolucional
-    salida = probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, epocas, sesion)
-    fc = probar_cabeza("3.1.A", FC, cabeza_fc, vectores, epocas, sesion)
+    cabezas = {}
+    epocas = sesion.alcance.epocas_cabezas
+    cabezas[SALIDA] = probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, epocas, sesion)
+    cabezas[FC] = probar_cabeza("3.1.A", FC, cabeza_fc, vectores, epocas, sesion)
     probar_clasificadores(vectores, sesion)
-    b = probar_cabeza("3.1.B", SIN_POOLING, cabeza_convolucional, mapas, convolucional, sesion)
-    return {SALIDA: salida, FC: fc, SIN_POOLING: b}
+    epocas = sesion.alcance.epocas_sin_pooling
+    cabezas[SIN_POOLING] = probar_cabeza(
+        "3.1.B", SIN_POOLING, cabeza_sin_pooling, mapas, epocas, sesion
+    )
+    return cabezas
 
 
 def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
@@ -817,43 +816,17 @@ def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
         transformar=a_float32,
     )
-    test = predecir(entrenamiento.modelo, datos.test.x)
+    prob_test = predecir(entrenamiento.modelo, datos.test.x)
     sesion.anotar(
-        medir_red(apartado, experimento, entrenamiento, datos, test),
+        medir_red(apartado, experimento, entrenamiento, datos, prob_test=prob_test),
         curvas=entrenamiento.hist.history,
     )
     return entrenamiento
 
 
-def adam_ciclo(tasa, pasos):
-    """Adam con un ciclo de tasa."""
-    return keras.optimizers.Adam(ciclo(tasa, pasos))
-
-
 def a_float32(x, azar):
     """El lote en float32: los mapas se guardan en float16."""
     return x.astype("float32")
-
-
-class Lotes(keras.utils.PyDataset):
-    """Lotes barajados en cada época y transformados al servirlos, no antes. Con mapas en float16
-    evita que fit convierta la matriz entera a float32; con aves, aumenta los datos."""
-
-    def __init__(self, conjunto, lote, transformar, semilla):
-        super().__init__()
-        self.conjunto, self.lote, self.transformar = conjunto, lote, transformar
-        self.azar = np.random.default_rng(semilla)
-        self.on_epoch_end()
-
-    def __len__(self):
-        return math.ceil(len(self.conjunto.x) / self.lote)
-
-    def __getitem__(self, numero):
-        indices = self.orden[numero * self.lote : (numero + 1) * self.lote]
-        return self.transformar(self.conjunto.x[indices], self.azar), self.conjunto.y[indices]
-
-    def on_epoch_end(self):
-        self.orden = self.azar.permutation(len(self.conjunto.x))
 
 
 def cabeza_salida(datos):
@@ -873,7 +846,7 @@ def cabeza_fc(datos):
     return construir_cabeza(datos, capas)
 
 
-def cabeza_convolucional(datos):
+def cabeza_sin_pooling(datos):
     """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y pooling, de los mapas (n, 7, 7, 2048) a
     (n, clases). La media va ahora detrás de capas que han visto dónde está cada cosa."""
     capas = [
@@ -898,9 +871,11 @@ def construir_cabeza(datos, capas):
 
 
 def capas_escala(vectores):
-    """Raíz, norma 1 por vector y media de train cero: iguala imágenes muy y poco contrastadas."""
+    """Capas que toman la raíz de cada vector, le dan norma 1, lo que iguala las imágenes muy y poco
+    contrastadas, y le restan la media de train."""
     unitarios = normalize(raiz_cuadrada(vectores))
     media = unitarios.mean(0)
+    # La misma varianza para todos los canales: cambia la escala, pero no lo que pesa cada uno.
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
     # En float32, porque en float16 el cuadrado de la norma de un vector se desborda.
     return [
@@ -916,6 +891,16 @@ def raiz_cuadrada(x):
     return (x + EPSILON_RAIZ) ** 0.5
 
 
+# --- 3.1.A, con otros clasificadores, como sugiere el guion -------------------------------------
+
+PLIEGUES = 5  # de la validación cruzada en train
+C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; se elige por validación cruzada
+COMPONENTES_LDA = 1024  # las que deja PCA: sin perder aciertos, seis veces más rápido
+CONTRACCIONES = (0.1, 0.2, 0.3)  # de la covarianza hacia una esfera (Friedman, 1989)
+ARBOLES = 150  # del random forest; el tiempo crece en proporción
+HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera parte de RAM
+
+
 def probar_clasificadores(vectores, sesion):
     """3.1.A con otros clasificadores; los hiperparámetros de dos de ellos se eligen por validación
     cruzada en train."""
@@ -928,12 +913,12 @@ def probar_clasificadores(vectores, sesion):
         shuffle=True,
         random_state=sesion.semilla,
     )
-    componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])
+    componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])  # con pocas imágenes, menos
     clasificadores = [
         (
             "SVM lineal",
             # Con np.inner los productos se calculan de una vez: cinco veces antes que con "linear".
-            make_pipeline(GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=particiones)),
+            GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=particiones),
         ),
         (
             "discriminante lineal",
@@ -948,13 +933,11 @@ def probar_clasificadores(vectores, sesion):
         ),
         (
             "random forest",
-            make_pipeline(
-                RandomForestClassifier(
-                    ARBOLES,
-                    min_samples_leaf=HOJA,
-                    n_jobs=-1,
-                    random_state=sesion.semilla,
-                )
+            RandomForestClassifier(
+                ARBOLES,
+                min_samples_leaf=HOJA,
+                n_jobs=-1,
+                random_state=sesion.semilla,
             ),
         ),
     ]
@@ -964,18 +947,19 @@ def probar_clasificadores(vectores, sesion):
         inicio = time.perf_counter()
         clasificador.fit(train, clases)
         resultado = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
-        elegido = decir_lo_elegido(clasificador[-1])
-        prob_val, prob_test = puntuar(clasificador, val), puntuar(clasificador, test)
+        elegido = decir_lo_elegido(clasificador)
+        puntos_val, puntos_test = puntuar(clasificador, val), puntuar(clasificador, test)
         con_perdida = hasattr(clasificador, "predict_proba")
         sesion.anotar(
-            medir(resultado, vectores, prob_val, prob_test, con_perdida),
+            medir(resultado, vectores, puntos_val, puntos_test, con_perdida),
             elegido=elegido,
         )
 
 
-def decir_lo_elegido(busqueda):
-    """Imprime y devuelve lo que ha elegido una búsqueda por validación cruzada, [(hiperparámetro,
-    valor, aciertos)]; de un clasificador sin búsqueda, nada."""
+def decir_lo_elegido(clasificador):
+    """Imprime y devuelve lo que se ha elegido por validación cruzada, [(hiperparámetro, valor,
+    aciertos)]; de un clasificador sin búsqueda, nada."""
+    busqueda = clasificador[-1] if isinstance(clasificador, Pipeline) else clasificador
     elegido = []
     if hasattr(busqueda, "best_params_"):
         aciertos = float(busqueda.best_score_)
@@ -997,43 +981,47 @@ def puntuar(clasificador, x):
 
 # --- 3.2: ajuste fino de toda la red -------------------------------------------------------------
 
+LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
+LADO_AJUSTE = 160  # px de los recortes con los que se entrena; abaratan la época a la mitad
+RECORTE_MINIMO = 128  # px de 224: con menos, al recorte le falta el ave
+TASA_AJUSTE = 1e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
+MEZCLAS = (0.25, 0.5, 0.75, 1.0)  # parte de los pesos ajustados que se prueba; 1 son todos
 
-def ajustar(datos, vectores, salida, sesion):
-    """3.2. Entrena la red entera desde la cabeza de salida, que ya ha aprendido, y anota el
-    resultado."""
+
+def ajustar(datos, vectores, cabeza, sesion):
+    """3.2. Entrena la red entera desde cabeza, el Entrenamiento de «solo la salida»: una al azar
+    mandaría gradientes sin sentido a la red. Anota el resultado y lo enseña."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
-    construir = partial(construir_ajuste, base, salida.modelo)
-    pesos_iniciales = construir().get_weights()
+    modelo = construir_ajuste(base, cabeza.modelo)
+    pesos_iniciales = modelo.get_weights()
     ajuste = entrenar(
-        construir,
+        lambda: modelo,
         datos,
         sesion.semilla,
-        sesion.alcance.ajuste,
+        sesion.alcance.epocas_ajuste,
         LOTE_AJUSTE,
         partial(adam_ciclo, tasa_de_ajuste(base)),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
         transformar=recortar_y_reflejar,
     )
-    ajuste, mezclas = mezclar_pesos(pesos_iniciales, ajuste, datos)
-    test = predecir(ajuste.modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
+    mezcla, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
+    prob_test = predecir(modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.anotar(
-        medir_red("3.2", experimento, ajuste, datos, test),
+        medir_red("3.2", experimento, mezcla, datos, prob_test=prob_test),
         curvas=ajuste.hist.history,
-        mezclas=mezclas,
+        mezclas=probadas,
     )
-    val_espejo = predecir_con_espejo(
-        ajuste.modelo, datos.val.x, LOTE_EXTRACCION, directa=ajuste.prob_val
-    )
-    test_espejo = predecir_con_espejo(ajuste.modelo, datos.test.x, LOTE_EXTRACCION, directa=test)
+    prob_val = predecir_con_espejo(modelo, datos.val.x, LOTE_EXTRACCION, mezcla.prob_val)
+    prob_test = predecir_con_espejo(modelo, datos.test.x, LOTE_EXTRACCION, prob_test)
     sesion.anotar(
-        medir_red("3.2", f"{experimento}, con espejo", ajuste, datos, test_espejo, val_espejo),
-        pares=nombrar_peores_pares(datos, test_espejo),
+        medir_red("3.2", f"{experimento}, con espejo", mezcla, datos, prob_val, prob_test),
+        pares=nombrar_peores_pares(datos, prob_test),
     )
-    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución", fase_previa=salida.hist)
-    mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, test_espejo)
-    mostrar_activacion("Ajuste fino: dónde mira la red", datos, ajuste.modelo, test_espejo)
-    mostrar_proyeccion("Características de test", datos, vectores, ajuste.modelo, sesion.semilla)
+    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución", fase_previa=cabeza.hist)
+    mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob_test)
+    mostrar_activacion("Ajuste fino: dónde mira la red", datos, modelo, prob_test)
+    mostrar_proyeccion("Características de test", datos, vectores, modelo, sesion.semilla)
 
 
 def construir_ajuste(base, cabeza):
@@ -1043,8 +1031,9 @@ def construir_ajuste(base, cabeza):
 
 
 def tasa_de_ajuste(base):
-    """Tasa de Adam en proporción a los núcleos de la red: sus pasos son absolutos, y el que apenas
-    mueve los de MobileNetV2 deshace los de ResNet50, que son seis veces menores."""
+    """Pico de la tasa de Adam: TASA_AJUSTE por la desviación típica de los pesos de un núcleo de la
+    red, el mediano. Adam mueve cada peso más o menos lo que vale la tasa, sea grande o pequeño; una
+    tasa fija que apenas mueve una red deshace otra de núcleos menores."""
     desviaciones = [np.std(peso) for peso in base.get_weights() if peso.ndim == 4]
     return TASA_AJUSTE * float(np.median(desviaciones))
 
@@ -1064,34 +1053,37 @@ def recortar_y_reflejar(x, azar):
 
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
-    """El Entrenamiento con la media de los pesos de antes y de después del ajuste fino que menos
-    pierde en validación: de los primeros conserva lo que ya servía para otras imágenes (Wortsman et
-    al., 2022). Decide la pérdida porque con pocas imágenes es menos ruidosa que los aciertos.
-    Devuelve también [(parte ajustada, aciertos, pérdida)] de cada media probada."""
+    """Prueba pesos intermedios entre los de antes y los de después del ajuste fino, y deja en el
+    modelo los de menor pérdida en validación: los de antes conservan lo que ya servía para otras
+    imágenes (Wortsman et al., 2022). Decide la pérdida porque con pocas imágenes es menos ruidosa
+    que los aciertos.
+
+    Devuelve el Entrenamiento con las probabilidades de validación de esos pesos, y lo probado:
+    [(parte de los pesos ajustados, aciertos, pérdida)].
+    """
     modelo, pesos_finales = ajuste.modelo, ajuste.modelo.get_weights()
-    mezclas = []
+    probadas = []
     menor_perdida = np.inf
     for parte in MEZCLAS:
-        mezclados = [
-            inicial + parte * (final - inicial)
-            for inicial, final in zip(pesos_iniciales, pesos_finales)
-        ]
-        modelo.set_weights(mezclados)
-        prob = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
-        acierto = calcularAccuracy(datos.val.y, prob)
-        perdida = float(log_loss(datos.val.y, prob))
-        mezclas.append((parte, acierto, perdida))
+        pesos = []
+        for inicial, final in zip(pesos_iniciales, pesos_finales):
+            pesos.append(inicial + parte * (final - inicial))
+        modelo.set_weights(pesos)
+        prob_val = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
+        aciertos = calcularAccuracy(datos.val.y, prob_val)
+        perdida = float(log_loss(datos.val.y, prob_val))
+        probadas.append((parte, aciertos, perdida))
         print(
-            f"  {decimal(100 * parte, 0)} % ajustados: val. {porcentaje(acierto)},"
+            f"  {decimal(100 * parte, 0)} % ajustados: val. {porcentaje(aciertos)},"
             f" pérdida {decimal(perdida, 3)}"
         )
         if perdida < menor_perdida:
-            menor_perdida, mejores_pesos, mejor_prob = perdida, mezclados, prob
+            menor_perdida, mejores_pesos, mejor_prob_val = perdida, pesos, prob_val
     modelo.set_weights(mejores_pesos)
-    return replace(ajuste, prob_val=mejor_prob), mezclas
+    return replace(ajuste, prob_val=mejor_prob_val), probadas
 
 
-def comparar(sesion):
+def comparar_en_test(sesion):
     """Lo que dicen las cifras del Apartado 3, en una línea por comparación."""
     for uno, otro in ((FC, SALIDA), (SIN_POOLING, SALIDA), (SIN_POOLING, FC), (AJUSTE, SALIDA)):
         test_uno, test_otro = (
@@ -1113,46 +1105,48 @@ def bonus(sesion):
     datos = datos_cifar(cifar, 100, sesion.semilla)
     titulo("BONUS · Una generalista de las 100 clases y su comité", datos)
     print("  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.")
-    print(
-        "  Para las 25 ha visto 75 clases más que BaseNet; ninguna imagen de validación ni de test."
-    )
+    print("  Para las 25 ha visto 75 clases más que la red del Apartado 2, pero las imágenes de")
+    print("  validación y de test son las mismas: tampoco ha entrenado con ellas.")
     generalista = entrenar_receta(
         RECETA_FINAL,
         datos,
-        sesion.alcance.bonus,
+        sesion.alcance.epocas_bonus,
         sesion.semilla,
         perdida_jerarquica(cifar.superclases, RECETA_FINAL.suavizado),
     )
-    val = predecir_con_espejo(generalista.modelo, datos.val.x)
-    test = predecir_con_espejo(generalista.modelo, datos.test.x)
+    prob_val = predecir_con_espejo(generalista.modelo, datos.val.x)
+    prob_test = predecir_con_espejo(generalista.modelo, datos.test.x)
     en_superclase = calcularAccuracy(
-        por_superclase(datos.test.y, cifar.superclases), por_superclase(test, cifar.superclases)
+        por_superclase(datos.test.y, cifar.superclases),
+        por_superclase(prob_test, cifar.superclases),
     )
     sesion.anotar(
-        medir_red("Bonus", "Generalista, 100 clases", generalista, datos, test, val),
+        medir_red("Bonus", "Generalista, 100 clases", generalista, datos, prob_val, prob_test),
         curvas=generalista.hist.history,
         superclases=en_superclase,
     )
     print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
     mostrarEvolucion(generalista.hist, "Generalista: evolución")
-    mostrar_predicciones("Bonus: imágenes de test", datos, test)
+    mostrar_predicciones("Bonus: imágenes de test", datos, prob_test)
     formar_comite(sesion, generalista)
     pausa("Bonus: resultados")
 
 
 def perdida_jerarquica(superclases, suavizado):
-    """Entropía cruzada de las clases más la de sus superclases, cuya probabilidad es la suma de las
-    de sus clases: confundir un roble con un arce cuesta menos que con un tanque, sin una sola
-    neurona más."""
-    pertenece = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
+    """Entropía cruzada de las clases, suavizada, más la de sus superclases, cuya probabilidad es la
+    suma de las de sus clases: confundir un roble con un arce cuesta menos que con un tanque, sin
+    una sola neurona más."""
 
     def perdida(y, prob):
         entropia_cruzada = keras.losses.categorical_crossentropy
         fina = entropia_cruzada(y, prob, label_smoothing=suavizado)
         y, prob = keras.ops.cast(y, "float32"), keras.ops.cast(prob, "float32")
-        gruesa = entropia_cruzada(keras.ops.matmul(y, pertenece), keras.ops.matmul(prob, pertenece))
+        gruesa = entropia_cruzada(
+            keras.ops.matmul(y, clase_a_superclase), keras.ops.matmul(prob, clase_a_superclase)
+        )
         return fina + PESO_SUPERCLASE * gruesa
 
+    clase_a_superclase = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
     return perdida
 
 
@@ -1165,22 +1159,24 @@ def formar_comite(sesion, generalista):
     """La generalista en las 25 clases y, si se ha entrenado la del Apartado 2, la media de las
     probabilidades de las dos."""
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
-    val = restringir(predecir_con_espejo(generalista.modelo, datos.val.x))
-    test = restringir(predecir_con_espejo(generalista.modelo, datos.test.x))
-    sesion.anotar(medir_red("Bonus", "Generalista, 25 clases", generalista, datos, test, val))
-    especialista = "BaseNet mejorada, con espejo"
-    if especialista in sesion.probabilidades:
-        val_especialista, test_especialista = sesion.probabilidades[especialista]
-        val, test = (val + val_especialista) / 2, (test + test_especialista) / 2
-        suyo = sesion.resultado(especialista)
+    prob_val = restringir(predecir_con_espejo(generalista.modelo, datos.val.x))
+    prob_test = restringir(predecir_con_espejo(generalista.modelo, datos.test.x))
+    experimento = "Generalista, 25 clases"
+    sesion.anotar(medir_red("Bonus", experimento, generalista, datos, prob_val, prob_test))
+    if CON_ESPEJO in sesion.probabilidades:
+        val_especialista, test_especialista = sesion.probabilidades[CON_ESPEJO]
+        prob_val = (prob_val + val_especialista) / 2
+        prob_test = (prob_test + test_especialista) / 2
+        especialista = sesion.resultado(CON_ESPEJO)
+        experimento = "Comité, 25 clases"
         comite = Resultado(
             "Bonus",
-            "Comité, 25 clases",
-            parametros=generalista.modelo.count_params() + suyo.parametros,
-            segundos=generalista.segundos + suyo.segundos,
+            experimento,
+            parametros=generalista.modelo.count_params() + especialista.parametros,
+            segundos=generalista.segundos + especialista.segundos,
         )
-        sesion.anotar(medir(comite, datos, val, test))
-    mostrar_confusion("Bonus: matriz de confusión, 25 clases", datos, test)
+        sesion.anotar(medir(comite, datos, prob_val, prob_test))
+    mostrar_confusion(f"{experimento}: matriz de confusión", datos, prob_test)
 
 
 def restringir(prob):
@@ -1188,33 +1184,71 @@ def restringir(prob):
     return normalize(np.maximum(prob[:, :CLASES], keras.config.epsilon()), "l1")
 
 
-# ===== PREDICCIONES Y MEDIDAS ====================================================================
+# ===== LO QUE USA EL ENTRENAMIENTO, PREDICCIONES Y MEDIDAS =======================================
 
-TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la memoria
+TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la RAM
+
+
+class Lotes(keras.utils.PyDataset):
+    """Lotes barajados en cada época y transformados al servirlos, no antes. Con mapas en float16
+    evita que fit convierta la matriz entera a float32; con aves, aumenta los datos."""
+
+    def __init__(self, conjunto, lote, transformar, semilla):
+        super().__init__()
+        self.conjunto, self.lote, self.transformar = conjunto, lote, transformar
+        self.azar = np.random.default_rng(semilla)
+        self.on_epoch_end()
+
+    def __len__(self):
+        return math.ceil(len(self.conjunto.x) / self.lote)
+
+    def __getitem__(self, numero):
+        indices = self.orden[numero * self.lote : (numero + 1) * self.lote]
+        return self.transformar(self.conjunto.x[indices], self.azar), self.conjunto.y[indices]
+
+    def on_epoch_end(self):
+        self.orden = self.azar.permutation(len(self.conjunto.x))
+
+
+class Progreso(keras.callbacks.Callback):
+    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras."""
+
+    def on_train_begin(self, logs=None):
+        self.inicio = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        hechas, total = epoch + 1, self.params["epochs"]
+        gastado = time.perf_counter() - self.inicio
+        print(
+            f"  época {hechas:3}/{total} · pérdida {decimal(logs['loss'], 3)}"
+            f" · aciertos {porcentaje(logs['accuracy'])} · val. {porcentaje(logs['val_accuracy'])}"
+            f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})"
+        )
 
 
 def predecir(modelo, x, lote=128, dtype="float32", avisar=False):
-    """Salidas del modelo para cada x, (n, ...), por trozos: predict guarda dos veces lo suyo."""
-    salida = np.empty((len(x), *modelo.output_shape[1:]), dtype)
+    """Salidas del modelo para cada x, (n, ...). Va por trozos porque predict duplica en RAM lo que
+    devuelve; si se le pide, dice por dónde va."""
+    salidas = np.empty((len(x), *modelo.output_shape[1:]), dtype)
     inicio = time.perf_counter()
     for i in range(0, len(x), TROZO):
         trozo = x[i : i + TROZO]
-        if trozo.dtype == np.float16:  # los mapas se guardan en la mitad de memoria
+        if trozo.dtype == np.float16:  # los mapas se guardan en la mitad de RAM
             trozo = trozo.astype("float32")
-        salida[i : i + TROZO] = modelo.predict(trozo, batch_size=lote, verbose=0)
+        salidas[i : i + TROZO] = modelo.predict(trozo, batch_size=lote, verbose=0)
         if avisar:
             hechas, gastado = min(i + TROZO, len(x)), time.perf_counter() - inicio
             ritmo = decimal(hechas / gastado, 1)
             print(f"  {hechas} de {len(x)} imágenes · {duracion(gastado)} · {ritmo} por segundo")
-    return salida
+    return salidas
 
 
-def predecir_con_espejo(modelo, x, lote=128, directa=None):
-    """Media de las probabilidades de cada imagen, directa, y de su reflejo: dos miradas de la misma
-    red (test-time augmentation; Krizhevsky et al., 2012)."""
-    if directa is None:
-        directa = predecir(modelo, x, lote)
-    return (directa + predecir(modelo, x[:, :, ::-1], lote)) / 2
+def predecir_con_espejo(modelo, x, lote=128, prob=None):
+    """Media de las probabilidades de cada imagen, prob si ya se conocen, y de las de su reflejo:
+    dos miradas de la misma red (test-time augmentation; Krizhevsky et al., 2012)."""
+    if prob is None:
+        prob = predecir(modelo, x, lote)
+    return (prob + predecir(modelo, x[:, :, ::-1], lote)) / 2
 
 
 def calcularAccuracy(labels, preds):
@@ -1222,28 +1256,11 @@ def calcularAccuracy(labels, preds):
     return float(np.mean(np.argmax(labels, axis=1) == np.argmax(preds, axis=1)))
 
 
-def medir(resultado, datos, val, test=None, con_perdida=True):
-    """El Resultado con sus aciertos, a partir de lo que predice para cada clase, (n, clases): en
-    validación y, si se da, en test. No hay pérdida si predice márgenes y no probabilidades."""
-    resultado = replace(
-        resultado,
-        origen=datos.origen,
-        val=calcularAccuracy(datos.val.y, val),
-    )
-    if test is None:
-        return resultado
-    y, clases = datos.test.y, range(len(datos.clases))
-    top5 = top_k_accuracy_score(y.argmax(1), test, k=min(5, len(clases)), labels=clases)
-    perdida = None
-    if con_perdida:
-        perdida = float(log_loss(y, normalize(test.astype("float64"), "l1")))
-    return replace(
-        resultado, test=calcularAccuracy(y, test), top5=float(top5), perdida_test=perdida
-    )
-
-
-def medir_red(apartado, experimento, entrenamiento, datos, test=None, val=None):
-    """Resultado de un Entrenamiento; las medidas de test, solo si se dan sus probabilidades."""
+def medir_red(apartado, experimento, entrenamiento, datos, prob_val=None, prob_test=None):
+    """Resultado de un Entrenamiento. Sin prob_val, las de validación son las suyas; sin prob_test
+    no hay medidas de test."""
+    if prob_val is None:
+        prob_val = entrenamiento.prob_val
     resultado = Resultado(
         apartado,
         experimento,
@@ -1251,7 +1268,30 @@ def medir_red(apartado, experimento, entrenamiento, datos, test=None, val=None):
         epocas=len(entrenamiento.hist.epoch),
         segundos=entrenamiento.segundos,
     )
-    return medir(resultado, datos, entrenamiento.prob_val if val is None else val, test)
+    return medir(resultado, datos, prob_val, prob_test)
+
+
+def medir(resultado, datos, prob_val, prob_test=None, con_perdida=True):
+    """El mismo Resultado con los aciertos en validación y, si se da prob_test, las medidas de test;
+    las dos son (n, clases). Sin con_perdida no son probabilidades sino márgenes."""
+    resultado = replace(
+        resultado,
+        origen=datos.origen,
+        val=calcularAccuracy(datos.val.y, prob_val),
+    )
+    if prob_test is None:
+        return resultado
+    y, clases = datos.test.y, range(len(datos.clases))
+    top5 = top_k_accuracy_score(y.argmax(1), prob_test, k=min(5, len(clases)), labels=clases)
+    perdida = None
+    if con_perdida:
+        perdida = float(log_loss(y, normalize(prob_test.astype("float64"), "l1")))
+    return replace(
+        resultado,
+        test=calcularAccuracy(y, prob_test),
+        top5=float(top5),
+        perdida_test=perdida,
+    )
 
 
 def aciertos_por_clase(datos, prob):
@@ -1277,7 +1317,7 @@ def peores_pares(datos, prob, cuantos=5):
 
 
 def nombrar_peores_pares(datos, prob):
-    """Lo mismo, con los nombres de las clases."""
+    """Los peores_pares, con los nombres de las clases en lugar de sus números."""
     pares = peores_pares(datos, prob)
     return [(datos.clases[a], datos.clases[b], veces) for a, b, veces in pares]
 
@@ -1300,14 +1340,14 @@ PRESENTACION = SimpleNamespace(
     etiqueta="",  # datos y pesos de la parte en curso, en el título de cada figura
 )
 
-# La memoria, para RESUMEN: aciertos en test de cada experimento, su desviación típica entre
-# semillas (None: no medida) y de qué datos y pesos salen. Lo escribe memoria/generar.py.
+# Las cifras de la memoria, para RESUMEN: aciertos en test de cada experimento, su desviación típica
+# entre semillas (None: no medida) y de qué datos y pesos salen. Las escribe memoria/generar.py.
 CIFAR_MEMORIA = ("CIFAR-100 real", "todas las imágenes")
 AVES_MEMORIA = ("CUB-200-2011 real", "100 de sus 200 especies", "otros pesos")
 MEMORIA = {
-    "BaseNet": (0.4412, 0.0117, CIFAR_MEMORIA),
-    "BaseNet mejorada": (0.8248, 0.0013, CIFAR_MEMORIA),
-    "BaseNet mejorada, con espejo": (0.8368, 0.0021, CIFAR_MEMORIA),
+    "BaseNet": (0.441200, 0.0117, CIFAR_MEMORIA),
+    "BaseNet mejorada": (0.824800, 0.0013, CIFAR_MEMORIA),
+    "BaseNet mejorada, con espejo": (0.836800, 0.0021, CIFAR_MEMORIA),
     "ResNet50, solo la salida": (0.820530, 0.0038, AVES_MEMORIA),
     "ResNet50, nueva FC y salida": (0.815708, 0.0068, AVES_MEMORIA),
     "ResNet50, SVM lineal": (0.775749, 0.0066, AVES_MEMORIA),
@@ -1316,14 +1356,15 @@ MEMORIA = {
     "ResNet50, sin average pooling": (0.799862, 0.0059, AVES_MEMORIA),
     "ResNet50, ajuste fino": (0.816397, None, AVES_MEMORIA),
     "ResNet50, ajuste fino, con espejo": (0.821564, None, AVES_MEMORIA),
-    "Generalista, 100 clases": (0.6864, None, CIFAR_MEMORIA),
-    "Generalista, 25 clases": (0.8484, None, CIFAR_MEMORIA),
-    "Comité, 25 clases": (0.8680, None, CIFAR_MEMORIA),
+    "Generalista, 100 clases": (0.686400, None, CIFAR_MEMORIA),
+    "Generalista, 25 clases": (0.848400, None, CIFAR_MEMORIA),
+    "Comité, 25 clases": (0.868000, None, CIFAR_MEMORIA),
 }
 # Fin de la memoria
 
-# Con otra semilla, la diferencia con la memoria pasa de estas desviaciones en uno de cada veinte
-# casos: 4,3 es la t de Student con los dos grados de libertad que dejan tres semillas.
+# La diferencia entre dos ejecuciones con distinta semilla tiene √2 veces la desviación típica de
+# una, y pasa de t desviaciones en el 5 % de los casos; 4,3 es la t de Student con dos grados de
+# libertad, los que dejan las tres semillas con las que se ha estimado.
 PROBABILIDAD_FUERA = 0.05
 DESVIACIONES_FUERA = 4.3 * 2**0.5
 
@@ -1355,7 +1396,7 @@ COLUMNAS = (  # título, campo de Resultado y cómo se escribe
     ("Experimento", "experimento", str),
     ("Parámetros", "parametros", partial(decimal, cifras=0)),
     ("Épocas", "epocas", partial(decimal, cifras=0)),
-    ("Tiempo", "segundos", duracion),
+    ("Tiempo", "segundos", duracion),  # desde aquí, lo que se enseña al anotar una fila
     ("Val.", "val", porcentaje),
     ("Test", "test", porcentaje),
     ("Top-5", "top5", porcentaje),
@@ -1370,7 +1411,7 @@ def titulo(texto, datos=None):
     print(f"\n{'=' * ANCHO}\n{texto}{corchetes}\n{'=' * ANCHO}")
 
 
-def decir_tamanos(datos):
+def imprimir_tamanos(datos):
     """Cuántas imágenes tiene cada partición."""
     print(
         f"  Entrenamiento {len(datos.train.x)} · validación {len(datos.val.x)}"
@@ -1379,7 +1420,7 @@ def decir_tamanos(datos):
 
 
 def en_una_linea(resultado):
-    """Un Resultado según se va midiendo: lo que tiene, sin columnas."""
+    """Lo medido de un Resultado, sin alinear, para enseñarlo en cuanto se tiene."""
     medidas = []
     for columna, campo, escribir in COLUMNAS[4:]:
         valor = getattr(resultado, campo)
@@ -1403,18 +1444,20 @@ def imprimir_tabla(cabecera, filas):
 def imprimir_resultados(resultados):
     """Los Resultado como tabla, junto a las cifras de la memoria."""
     cabecera = [columna for columna, _, _ in COLUMNAS] + ["Memoria", "Diferencia"]
-    filas, comparadas = [], 0
+    filas, con_veredicto = [], 0
     for resultado in resultados:
         celdas = [escribir(getattr(resultado, campo)) for _, campo, escribir in COLUMNAS]
         referencia, diferencia, lugar = frente_a_memoria(resultado)
         filas.append([*celdas, referencia, f"{diferencia} {lugar}".strip()])
-        comparadas += lugar != ""
+        if lugar:
+            con_veredicto += 1
     imprimir_tabla(cabecera, filas)
-    if comparadas:
+    if con_veredicto:
+        esperadas = decimal(PROBABILIDAD_FUERA * con_veredicto, 1)
         print(
-            "± es la desviación típica entre semillas. «Dentro» es lo que cambia otra semilla en el"
-            f" 95 % de los casos: de {comparadas} filas, por azar se esperan fuera"
-            f" {decimal(PROBABILIDAD_FUERA * comparadas, 1)}."
+            "± es la desviación típica entre semillas; queda «dentro» lo que otra semilla cambia el"
+            f" 95 % de las veces.\nDe {con_veredicto} filas con veredicto, se espera que el azar"
+            f" saque fuera {esperadas}."
         )
 
 
@@ -1425,7 +1468,7 @@ def frente_a_memoria(resultado):
     if resultado.test is None or resultado.experimento not in MEMORIA:
         return "", "", ""
     test, desviacion, origen = MEMORIA[resultado.experimento]
-    distintos = [suyo for suyo, aqui in zip(origen, resultado.origen) if suyo != aqui]
+    distintos = [alli for alli, aqui in zip(origen, resultado.origen) if alli != aqui]
     if distintos:
         return "memoria: " + ", ".join(distintos), "", ""
     puntos = round(100 * (resultado.test - test), 2) + 0.0  # y no «-0,00»
@@ -1444,7 +1487,7 @@ def mostrar_capas(modelo):
     for capa in modelo.layers:
         if isinstance(capa, layers.InputLayer):
             continue
-        nucleo = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", "—")
+        lados = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", None)
         entra = capa.input[0] if isinstance(capa.input, list) else capa.input  # Add tiene varias
         desde, hasta = entra.shape, capa.output.shape
         total += macs(capa)
@@ -1452,7 +1495,7 @@ def mostrar_capas(modelo):
             (
                 str(len(filas) + 1),
                 type(capa).__name__,
-                str(nucleo[0]),
+                str(lados[0]) if lados else "—",
                 f"{desde[1]} → {hasta[1]}",
                 f"{desde[-1]} → {hasta[-1]}" if len(desde) == 4 else "—",
                 decimal(capa.count_params(), 0),
@@ -1465,26 +1508,11 @@ def mostrar_capas(modelo):
 
 
 def macs(capa):
-    """Productos y sumas de una capa por imagen: los de su núcleo en cada posición de la salida."""
+    """Productos, cada uno con su suma, que hace una capa por imagen (multiply-accumulate): los de
+    su núcleo en cada posición de la salida."""
     if not isinstance(capa, (layers.Conv2D, layers.Dense)):
         return 0
     return int(np.prod(capa.kernel.shape) * np.prod(capa.output.shape[1:-1]))
-
-
-class Progreso(keras.callbacks.Callback):
-    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras."""
-
-    def on_train_begin(self, logs=None):
-        self.inicio = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        hechas, total = epoch + 1, self.params["epochs"]
-        gastado = time.perf_counter() - self.inicio
-        print(
-            f"  época {hechas:3}/{total} · pérdida {decimal(logs['loss'], 3)}"
-            f" · aciertos {porcentaje(logs['accuracy'])} · val. {porcentaje(logs['val_accuracy'])}"
-            f" · {duracion(gastado)} (quedan {duracion(gastado / hechas * (total - hechas))})"
-        )
 
 
 # ===== FIGURAS Y PUNTOS DE PARADA ================================================================
@@ -1507,7 +1535,7 @@ def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
 
 
 def pausa(texto):
-    """Punto de parada: enseña las figuras pendientes sin bloquear la ejecución."""
+    """Punto de parada: enseña las figuras pendientes. Solo con --pausas espera a que se pulse."""
     print(f"{'-' * ANCHO}\nPausa · {texto}")
     figuras = [plt.figure(numero) for numero in plt.get_fignums()]
     if PRESENTACION.carpeta:
@@ -1540,8 +1568,8 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", fase_previa=No
     val = hist.history["val_accuracy"]
     mejor = int(np.argmax(val)) + 1
     print(
-        f"  Early stopping: se queda con la época {mejor} de {len(val)};"
-        f" en la última, val. {porcentaje(val[-1])}"
+        f"  Mejor época en validación: {mejor} de {len(val)}, con {porcentaje(val[mejor - 1])};"
+        f" en la última, {porcentaje(val[-1])}"
     )
     inicio = len(fase_previa.epoch) if fase_previa else 0
     epocas = range(1, inicio + len(val) + 1)
@@ -1553,7 +1581,7 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", fase_previa=No
         ):
             previos = fase_previa.history[clave] if fase_previa else []
             eje.plot(epocas, previos + hist.history[clave], trazo, ms=3, label=particion)
-        eje.axvline(inicio + mejor, color="gray", ls=":", label=f"Mejor época ({mejor})")
+        eje.axvline(inicio + mejor, color="gray", ls=":", label="Mejor época")
         if fase_previa:
             eje.axvline(inicio + 0.5, color="black", lw=0.8, label="Termina la cabeza sola")
         eje.set(xlabel="Época", ylabel=rotulo)
@@ -1586,7 +1614,7 @@ def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activa
 
 
 def mostrar_predicciones(nombre, datos, prob, elegidas=None, activaciones=None):
-    """Las imágenes de test elegidas, o 18 repartidas por él, con lo predicho y, si falla, lo
+    """Las imágenes de test elegidas, o 18 repartidas entre todas, con lo predicho y, si falla, lo
     cierto."""
     real, predicha = datos.test.y.argmax(1), prob.argmax(1)
     if elegidas is None:
@@ -1632,11 +1660,12 @@ def mostrar_peores_pares(nombre, datos, prob):
 
 
 def mostrar_por_clase(nombre, por_clase):
-    """Aciertos en test de dos redes, {red: {clase: aciertos}}, por los de la segunda."""
-    (primera, de_una), (segunda, de_otra) = por_clase.items()
-    clases = sorted(de_otra, key=de_otra.get)
+    """Aciertos en test de dos redes, {red: {clase: aciertos}}, ordenados por los de la segunda."""
+    primera, segunda = por_clase
+    clases = sorted(por_clase[segunda], key=por_clase[segunda].get)
     alturas = range(len(clases))
-    antes, ahora = [de_una[c] for c in clases], [de_otra[c] for c in clases]
+    antes = [por_clase[primera][clase] for clase in clases]
+    ahora = [por_clase[segunda][clase] for clase in clases]
     (eje,) = nueva_figura(nombre, tamano=(8, 7))
     eje.hlines(alturas, antes, ahora, color="lightgray")
     eje.plot(antes, alturas, "o", label=primera)
@@ -1679,11 +1708,11 @@ def mostrar_activacion(nombre, datos, modelo, prob, cuantas=6):
 
 def mapas_de_activacion(modelo, x, clases):
     """Cuánto apoya cada zona de cada x a su clase, (n, alto, ancho): class activation maps (Zhou et
-    al., 2016). Son exactos, salvo una escala por imagen: la raíz de una media es la media entre esa
-    raíz."""
+    al., 2016). La cabeza pesa √m, con m la media de cada mapa; como √m es la media de mapa / √m,
+    cada zona suma a la clase mapa · peso / √m, salvo un factor común a toda la imagen."""
     hasta_los_mapas = keras.Model(modelo.input, modelo.get_layer("avg_pool").input)
     mapas = hasta_los_mapas.predict(x, verbose=0) + EPSILON_RAIZ
-    nucleo = modelo.get_weights()[-2]  # (canales, clases), de la capa de salida
+    nucleo = modelo.get_weights()[-2]  # de la salida, (canales, clases); el último es su sesgo
     apoyo = nucleo.T[clases] / mapas.mean((1, 2)) ** 0.5
     return np.einsum("nhwc,nc->nhw", mapas, apoyo)
 
@@ -1692,7 +1721,7 @@ def mostrar_proyeccion(nombre, datos, vectores, modelo, semilla):
     """Las primeras especies de test en dos dimensiones (t-SNE, van der Maaten y Hinton, 2008):
     según los vectores de antes del ajuste fino, (n, 2048), y según el modelo ajustado."""
     real = datos.test.y.argmax(1)
-    suyas = real < ESPECIES_PROYECTADAS
+    suyas = real < 12  # las especies que caben en una figura
     hasta_los_vectores = keras.Model(modelo.input, modelo.get_layer("avg_pool").output)
     ajustados = predecir(hasta_los_vectores, datos.test.x[suyas], LOTE_EXTRACCION)
     ejes = nueva_figura(nombre, 1, 2, (12, 5))
@@ -2264,11 +2293,11 @@ def buscar_pesos(preentrenada):
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
 
-# Lo que tarda cada parte en dos núcleos sin GPU, para decir cuánto falta antes de medirlo: con
-# --rapido y sin él. El Apartado 3, con 120 y 5.902 imágenes.
+# Minutos de cada parte en dos núcleos sin GPU, para decir cuánto falta antes de medirlo; los del
+# Apartado 3, con 5.902 aves. Los otros son los de --rapido.
 MINUTOS = {"1": 0.5, "2": 16, "3": 17, "bonus": 14}
-MINUTOS_RAPIDO = {"1": 0.1, "2": 0.7, "3": 0.8, "bonus": 0.2}
 AVES_DE_LOS_MINUTOS = 5902
+MINUTOS_RAPIDO = {"1": 0.1, "2": 0.7, "3": 0.8, "bonus": 0.2}
 
 
 def main(argumentos=None, preentrenada=RESNET50):
@@ -2284,19 +2313,19 @@ def main(argumentos=None, preentrenada=RESNET50):
     partes = [parte for parte in PARTES if parte in opciones.apartados]
     cargar_todo(sesion, partes)
     minutos = minutos_previstos(sesion)
-    completo = False
+    terminado = False
     try:
         empieza = time.perf_counter()
         for numero, parte in enumerate(partes):
             gastado = time.perf_counter() - empieza
-            decir_lo_que_falta(minutos, partes[:numero], partes[numero:], gastado)
+            imprimir_lo_que_falta(minutos, partes[:numero], partes[numero:], gastado)
             PARTES[parte](sesion)
             keras.backend.clear_session()  # las redes de una parte no estorban a la siguiente
             gc.collect()
-        completo = True
+        terminado = True
     finally:
         sesion.segundos = time.perf_counter() - inicio
-        imprimir_resumen(sesion, completo)
+        imprimir_resumen(sesion, terminado)
     return sesion
 
 
@@ -2307,7 +2336,7 @@ def leer_opciones(argumentos):
     )
     grupo = opciones.add_argument_group("opciones, ninguna necesaria")
     grupo.add_argument("-h", "--help", action="help", help="muestra esta ayuda y termina")
-    grupo.add_argument("--rapido", action="store_true", help="pasa por todo en unos 3 minutos")
+    grupo.add_argument("--rapido", action="store_true", help="pasa por todo en 2 o 3 minutos")
     grupo.add_argument("--pausas", action="store_true", help="espera a Intro en cada pausa")
     grupo.add_argument("--semilla", type=int, default=SEMILLA, metavar="N", help="otra semilla")
     grupo.add_argument(
@@ -2329,7 +2358,7 @@ def leer_opciones(argumentos):
 
 
 class Opciones(argparse.ArgumentParser):
-    """Analizador de argumentos que se queja en español y con el código de salida 2."""
+    """Analizador de argumentos que se queja en español, con un ErrorEntrada."""
 
     def error(self, message):
         raise ErrorEntrada(f"opciones incorrectas ({message}); pruebe «python practica2.py --help»")
@@ -2377,14 +2406,14 @@ def cargar_todo(sesion, partes):
         sesion.origenes["Apartados 1, 2 y Bonus"] = sesion.cifar.origen
     if "3" in partes:
         sesion.preentrenada = buscar_pesos(sesion.preentrenada)
-        cargar_preentrenada(sesion.preentrenada)
+        cargar_preentrenada(sesion.preentrenada)  # falla ahora, y no dentro de media hora
         aves = leer_aves(sesion.alcance, sesion.semilla)
         sesion.aves = replace(aves, origen=(*aves.origen, sesion.preentrenada.etiqueta))
         sesion.origenes["Apartado 3"] = sesion.aves.origen
-    decir_origenes(sesion)
+    imprimir_origenes(sesion)
 
 
-def decir_origenes(sesion):
+def imprimir_origenes(sesion):
     """De qué datos y pesos sale cada parte."""
     for parte, origen in sesion.origenes.items():
         print(f"{parte}: {' · '.join(origen)}")
@@ -2400,7 +2429,7 @@ def minutos_previstos(sesion):
     return MINUTOS | {"3": MINUTOS["3"] * aves / AVES_DE_LOS_MINUTOS}
 
 
-def decir_lo_que_falta(minutos, hechas, pendientes, segundos):
+def imprimir_lo_que_falta(minutos, hechas, pendientes, segundos):
     """Cuánto queda de la ejecución: los minutos previstos, al ritmo que se ha llevado."""
     faltan = sum(minutos[parte] for parte in pendientes)
     if hechas:
@@ -2409,11 +2438,11 @@ def decir_lo_que_falta(minutos, hechas, pendientes, segundos):
     print(f"\nPara terminar queda: {cuanto} (partes: {', '.join(pendientes)})")
 
 
-def imprimir_resumen(sesion, completo):
+def imprimir_resumen(sesion, terminado):
     """La tabla final, con lo que hace falta para saber de dónde sale cada cifra."""
-    titulo("RESUMEN" if completo else "RESUMEN PARCIAL: la ejecución se interrumpió")
+    titulo("RESUMEN" if terminado else "RESUMEN PARCIAL: la ejecución se interrumpió")
     print(f"{sesion.maquina} · semilla {sesion.semilla} · {duracion(sesion.segundos)} en total")
-    decir_origenes(sesion)
+    imprimir_origenes(sesion)
     if "Apartado 3" in sesion.origenes:
         print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
@@ -2422,7 +2451,8 @@ def imprimir_resumen(sesion, completo):
 
 
 def ejecutar(argumentos=None):
-    """main con códigos de salida: 0, 2 si una entrada está mal y 130 tras Ctrl-C."""
+    """main con códigos de salida: 0; 2 si una entrada está mal; 130 tras Ctrl-C; y 141 si se ha ido
+    quien leía la salida."""
     # Sin salida o sin salida de errores, porque están cerradas, se escribe en ninguna parte.
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for salida in (sys.stdout, sys.stderr):
