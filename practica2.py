@@ -1651,7 +1651,8 @@ def mostrar_peores_pares(nombre, datos, prob):
     real, predicha = datos.test.y.argmax(1), prob.argmax(1)
     imagenes, rotulos = [], []
     for a, b, veces in peores_pares(datos, prob):
-        print(f"  {datos.clases[a]} tomada por {datos.clases[b]}: {veces} veces en test")
+        cuantas = "una vez" if veces == 1 else f"{veces} veces"
+        print(f"  {datos.clases[a]} tomada por {datos.clases[b]}: {cuantas} en test")
         fallo = np.flatnonzero((real == a) & (predicha == b))[0]
         imagenes += [datos.test.x[fallo], datos.train.x[indice_de_ejemplo(datos.train, b)]]
         rotulos += [f"{datos.clases[a]}\npredicha {datos.clases[b]}", f"{datos.clases[b]}\n(train)"]

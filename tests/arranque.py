@@ -33,10 +33,10 @@ sys.addaudithook(vigilar)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # aunque se herede sin Ctrl-C
 sys.path.insert(0, proyecto)
 
-import keras
-from keras import layers
+import practica2 as p  # antes que Keras: el script calla las líneas con las que arranca
 
-import practica2 as p
+import keras  # isort: skip
+from keras import layers  # isort: skip
 
 
 def red_diminuta(include_top, weights, input_tensor):
@@ -46,22 +46,22 @@ def red_diminuta(include_top, weights, input_tensor):
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
-filas = []
-main = p.main
-estrecha = (8, 8, 8, 8)
-p.main = lambda argumentos: filas.extend(main(argumentos))
+main, sesiones = p.main, []
+diminuta = dataclasses.replace(p.RESNET50, constructor=red_diminuta)
+p.main = lambda argumentos: sesiones.append(main(argumentos, diminuta))
 p.hay_conexion = lambda url: False
-p.COMPLETO = p.Alcance(
-    **{campo.name: int(epocas) for campo in dataclasses.fields(p.Alcance)} | {"imagenes_por_clase": 4}
-)
-p.PASOS = p.PASOS[:1]
-p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=estrecha)
-p.RESNET50 = dataclasses.replace(p.RESNET50, constructor=red_diminuta)
+p.COMPLETO = p.Alcance(*[int(epocas)] * 7, imagenes_por_clase=4)
+p.PELDANOS = p.PELDANOS[:1]
+p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=(8, 8, 8, 8))
 p.ARBOLES = 5
 
 codigo = p.ejecutar(argumentos)
 vigilando = False
-Path(informe).write_text(
-    json.dumps({"filas": [dataclasses.asdict(f) for f in filas], "escrituras": escrituras})
-)
+contenido = {"filas": [], "detalles": {}, "probabilidades": {}, "escrituras": escrituras}
+for sesion in sesiones:  # ninguna, si no ha terminado
+    contenido["filas"] = [dataclasses.asdict(resultado) for resultado in sesion.resultados]
+    contenido["detalles"] = sesion.detalles
+    for experimento, (val, test) in sesion.probabilidades.items():
+        contenido["probabilidades"][experimento] = val.tolist(), test.tolist()
+Path(informe).write_text(json.dumps(contenido))
 sys.exit(codigo)

@@ -37,6 +37,7 @@ def aislado(monkeypatch, tmp_path):
     """Sin red, con la caché de Keras vacía y una carpeta de imágenes vacía, que devuelve."""
     imagenes = tmp_path / "imagenes"
     imagenes.mkdir()
+    p.plt.close("all")  # las figuras que dejó otra prueba
     monkeypatch.setattr(p, "hay_conexion", lambda url: False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("PRACTICA2_IMAGENES", str(imagenes))
@@ -162,9 +163,9 @@ def escribir_aves(carpeta, formato):
         for nombre, lineas in columnas.items():
             (raiz / f"{nombre}.txt").write_text("".join(lineas))
         return raiz / "images"
-    raiz, listas = (
-        (carpeta, carpeta) if formato == "curso" else (carpeta / "CUB_200/images", carpeta / "CUB_200/lists")
-    )
+    raiz, listas = carpeta, carpeta
+    if formato == "2010":
+        raiz, listas = carpeta / "CUB_200/images", carpeta / "CUB_200/lists"
     escribir_fotos(raiz)
     for nombre in ("train", "test"):
         escribir_rutas(listas / f"{nombre}.txt", nombre == "train")
@@ -181,7 +182,9 @@ class Pasada:
     codigo: int
     salida: str
     errores: str
-    filas: list  # los Resultado que devuelve main, como diccionarios
+    filas: list  # los Resultado de la Sesion que devuelve main, como diccionarios
+    detalles: dict  # los de esa Sesion
+    probabilidades: dict  # también los suyos
     escrituras: list  # rutas que Python abrió para escribir, sin las cachés
     nuevos: set  # ficheros que aparecieron o cambiaron en el proyecto, el hogar y la carpeta
 
@@ -241,7 +244,7 @@ class Escenario:
         return self.leer(proceso.returncode, proceso.stdout, proceso.stderr, antes)
 
     def interrumpir(self, orden, senal):
-        """(código, salida) de una orden a la que se manda Ctrl-C cuando su salida contiene la señal."""
+        """(código, salida) de una orden a la que se manda Ctrl-C al ver la señal en su salida."""
         proceso = subprocess.Popen(
             orden,
             cwd=self.trabajo,
@@ -268,7 +271,7 @@ class Escenario:
         informe = json.loads(self.informe.read_text())
         despues = instantanea(self.mundo)
         nuevos = {ruta for ruta in despues if despues[ruta] != antes.get(ruta)}
-        return Pasada(codigo, salida, errores, informe["filas"], informe["escrituras"], nuevos)
+        return Pasada(codigo, salida, errores, nuevos=nuevos, **informe)
 
 
 @pytest.fixture(scope="session")

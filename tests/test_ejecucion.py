@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import RAIZ, Escenario, instantanea
 
@@ -50,12 +51,137 @@ def test_termina_bien_y_pasa_por_todos_los_experimentos(pasada):
     assert [(f["apartado"], f["experimento"]) for f in pasada.filas] == FILAS
 
 
+def test_no_se_cuela_ninguna_linea_de_las_bibliotecas(pasada):
+    assert pasada.errores == ""
+    for biblioteca in ("tensorflow", "oneDNN", "sklearn", "Warning", "WARNING"):
+        assert biblioteca not in re.sub("Keras .* sobre tensorflow", "", pasada.salida)
+
+
 def test_main_devuelve_lo_que_imprime_el_resumen(pasada, capsys):
-    origenes = dict.fromkeys(p.MEMORIA_ORIGEN, "SINTÉTICO")
-    p.imprimir_resultados([p.Resultado(**fila) for fila in pasada.filas], origenes)
+    filas = []
+    for fila in pasada.filas:
+        filas.append(p.Resultado(**fila | {"origen": tuple(fila["origen"])}))
+    p.imprimir_resultados(filas)
     tabla = capsys.readouterr().out
     assert len(tabla.splitlines()) == len(FILAS) + 2
     assert resumen(pasada.salida).endswith("\n" + tabla)
+
+
+CURVAS = {"loss", "accuracy", "val_loss", "val_accuracy"}
+DETALLES = {  # lo que acompaña a cada fila
+    "BaseNet": {"curvas", "pares", "por_clase"},
+    "Escalera: BaseNet": {"curvas"},
+    "Escalera: Normalización": {"curvas", "diferencia", "p", "se_queda"},
+    "BaseNet mejorada": {"curvas", "capas", "macs"},
+    "BaseNet mejorada, con espejo": {"pares", "por_clase"},
+    "ResNet50, solo la salida": {"curvas"},
+    "ResNet50, nueva FC y salida": {"curvas"},
+    "ResNet50, SVM lineal": {"elegido"},
+    "ResNet50, discriminante lineal": {"elegido"},
+    "ResNet50, random forest": {"elegido"},
+    "ResNet50, sin average pooling": {"curvas"},
+    "ResNet50, ajuste fino": {"curvas", "mezclas"},
+    "ResNet50, ajuste fino, con espejo": {"pares"},
+    "Generalista, 100 clases": {"curvas", "superclases"},
+    "Generalista, 25 clases": set(),
+    "Comité, 25 clases": set(),
+}
+
+
+def por_experimento(pasada):
+    """{experimento: su fila}."""
+    return {fila["experimento"]: fila for fila in pasada.filas}
+
+
+def test_cada_fila_tiene_sus_detalles(pasada):
+    assert {nombre: set(suyos) for nombre, suyos in pasada.detalles.items()} == DETALLES
+
+
+def test_cada_fila_se_mide_en_la_mejor_epoca_de_sus_curvas(pasada):
+    for nombre, fila in por_experimento(pasada).items():
+        curvas = pasada.detalles[nombre].get("curvas")
+        if curvas:
+            assert set(curvas) == CURVAS
+            assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} == {1}, nombre
+            # Estas dos se miden de otra manera: con mezcla de pesos y con espejo.
+            if nombre not in ("ResNet50, ajuste fino", "Generalista, 100 clases"):
+                assert fila["val"] == pytest.approx(max(curvas["val_accuracy"])), nombre
+
+
+def test_los_detalles_cuadran_con_su_fila(pasada):
+    filas, detalles = por_experimento(pasada), pasada.detalles
+    for nombre in ("BaseNet", "BaseNet mejorada, con espejo"):
+        por_clase = detalles[nombre]["por_clase"]
+        assert len(por_clase) == p.CLASES  # y tantas imágenes de una clase como de otra
+        assert sum(por_clase.values()) / p.CLASES == pytest.approx(filas[nombre]["test"])
+    for nombre in ("BaseNet", "BaseNet mejorada, con espejo", "ResNet50, ajuste fino, con espejo"):
+        pares = detalles[nombre]["pares"]
+        veces = [cuantas for _, _, cuantas in pares]
+        assert len(pares) == 5 and veces == sorted(veces, reverse=True)
+        assert all(real != predicha for real, predicha, _ in pares)
+    peldano = detalles["Escalera: Normalización"]
+    val = [filas[f"Escalera: {nombre}"]["val"] for nombre in ("BaseNet", "Normalización")]
+    assert peldano["diferencia"] == pytest.approx(val[1] - val[0])
+    assert peldano["se_queda"] == (val[1] > val[0]) and 0 <= peldano["p"] <= 1
+    mejorada = detalles["BaseNet mejorada"]
+    for columna, total in (
+        (-2, filas["BaseNet mejorada"]["parametros"]),
+        (-1, mejorada["macs"]),
+    ):
+        assert sum(int(capa[columna].replace(".", "")) for capa in mejorada["capas"]) == total
+    for nombre, parametro, valores in (
+        ("SVM lineal", "C", p.C_SVM),
+        ("discriminante lineal", "shrinkage", p.CONTRACCIONES),
+    ):
+        ((cual, valor, aciertos),) = detalles[f"ResNet50, {nombre}"]["elegido"]
+        assert cual == parametro and valor in valores and 0 < aciertos <= 1
+        assert f"{parametro} = {valor}: {p.porcentaje(aciertos)}" in pasada.salida
+    mezclas = detalles["ResNet50, ajuste fino"]["mezclas"]
+    assert [parte for parte, _, _ in mezclas] == list(p.MEZCLAS)
+    mejor = min(mezclas, key=lambda mezcla: mezcla[2])
+    assert filas["ResNet50, ajuste fino"]["val"] == pytest.approx(mejor[1])
+    superclases = detalles["Generalista, 100 clases"]["superclases"]
+    assert f"superclase en test (20): {p.porcentaje(superclases)}" in pasada.salida
+
+
+def test_las_probabilidades_de_la_especialista_son_las_de_su_fila(pasada):
+    ((nombre, (val, test)),) = pasada.probabilidades.items()
+    assert nombre == "BaseNet mejorada, con espejo"
+    fila = por_experimento(pasada)[nombre]
+    # Las sintéticas van por clases: una imagen de cada una en validación y cuatro en test.
+    assert fila["val"] == pytest.approx(p.calcularAccuracy(np.eye(p.CLASES), val))
+    de_la_cierta = np.array(test)[np.arange(4 * p.CLASES), np.repeat(np.arange(p.CLASES), 4)]
+    assert fila["perdida_test"] == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
+
+
+def test_la_generalista_se_entrena_con_las_clases_y_las_superclases(pasada):
+    (perdida,) = pasada.detalles["Generalista, 100 clases"]["curvas"]["loss"]
+    # Sin haber aprendido nada: ln 100 de unas y la mitad de ln 20 de las otras; solo de unas, 5,2.
+    assert perdida > 5.7
+
+
+def test_el_ajuste_fino_entrena_la_red_de_solo_la_salida_y_la_preentrenada(pasada):
+    filas = por_experimento(pasada)
+    de_la_base = filas["ResNet50, ajuste fino"]["parametros"]
+    de_la_base -= filas["ResNet50, solo la salida"]["parametros"]
+    assert de_la_base == 8 * 32 * 32 * 3 + 8  # la convolución de arranque.py
+
+
+def test_cada_fila_dice_de_que_datos_y_pesos_sale(pasada):
+    for fila in pasada.filas:
+        de_aves = fila["apartado"].startswith("3")
+        origen = ["aves SINTÉTICAS", "pesos ALEATORIOS"] if de_aves else ["CIFAR-100 SINTÉTICO"]
+        assert fila["origen"] == origen, fila
+
+
+def test_delante_de_cada_parte_dice_cuanto_queda_de_la_ejecucion_entera(pasada):
+    cabeceras = re.findall(
+        r"^(Para terminar queda: .*)\n\n=+\n(APARTADO \d|BONUS)", pasada.salida, re.MULTILINE
+    )
+    assert [parte for _, parte in cabeceras] == ["APARTADO 1", "APARTADO 2", "APARTADO 3", "BONUS"]
+    faltan = ("1, 2, 3, bonus", "2, 3, bonus", "3, bonus", "bonus")
+    for (linea, _), partes in zip(cabeceras, faltan, strict=True):
+        assert f"(partes: {partes})" in linea and re.search(r"minutos?\b", linea)
 
 
 def test_no_escribe_nada(pasada):
@@ -77,14 +203,30 @@ def test_lo_sintetico_y_lo_aleatorio_se_dicen_en_cada_parte_y_en_el_resumen(pasa
 
 
 def test_cada_parte_termina_en_una_pausa_que_dice_que_figuras_ensenaria(pasada):
-    partes = re.split(r"\n=+\n(?=APARTADO|BONUS|RESUMEN)", pasada.salida)[1:-1]
+    sin_lo_que_queda = re.sub("\nPara terminar queda: .*\n", "", pasada.salida)
+    partes = re.split(r"\n=+\n(?=APARTADO|BONUS|RESUMEN)", sin_lo_que_queda)[1:-1]
     assert len(partes) == len(p.PARTES)
     for parte in partes:
         *_, pausa, figuras = parte.rstrip().splitlines()
         assert pausa.startswith("Pausa · ") and "figuras: " in figuras
 
 
-def test_otra_pasada_con_la_misma_semilla_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(pasada, tmp_path):
+def test_dice_cuantas_imagenes_lleva_por_la_red_preentrenada(pasada):
+    for cuantas in (110, 10, 60):  # train, validación y test
+        assert re.search(rf"^  {cuantas} de {cuantas} imágenes", pasada.salida, re.MULTILINE)
+
+
+def test_la_receta_final_dice_en_que_difiere_de_la_escalera(pasada):
+    (difiere,) = re.findall(r"La receta final.* difiere .*: (.*)\.", pasada.salida)
+    campos = set(difiere.split(", "))
+    normaliza = pasada.detalles["Escalera: Normalización"]["se_queda"]
+    assert ("normalizar" in campos) != normaliza
+    # En arranque.py no hay más peldaños; lo que en la final es como en BaseNet no difiere.
+    distintos = {"aumento", "filtros", "batchnorm", "l2", "suavizado", "optimizador", "blanqueo"}
+    assert campos - {"normalizar"} == distintos
+
+
+def test_otra_pasada_igual_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(pasada, tmp_path):
     escenario = Escenario(tmp_path / "otra")
     otra = escenario.ejecutar("--figuras", "laminas")
     assert sin_segundos(otra.filas) == sin_segundos(pasada.filas)
@@ -142,8 +284,10 @@ def test_ctrl_c_en_cada_etapa_imprime_lo_medido_y_termina_con_130(
 ):
     escenario = Escenario(tmp_path / "corte")
     antes = instantanea(escenario.mundo)
-    codigo, salida = escenario.interrumpir(escenario.orden("--apartados", apartado, epocas=2), senal)
+    orden = escenario.orden("--apartados", apartado, "--semilla", "8", epocas=2)
+    codigo, salida = escenario.interrumpir(orden, senal)
     assert codigo == 130
+    assert "semilla 8" in salida
     assert "Traceback" not in salida and salida.rstrip().endswith("Interrumpido con Ctrl-C.")
     tabla = salida.split("\nRESUMEN PARCIAL")[-1]
     assert sin_medir not in tabla
@@ -205,8 +349,8 @@ def test_el_script_ejecutado_de_verdad_termina_con_2_sin_traza():
         timeout=60,
     )
     assert proceso.returncode == 2
-    assert "Traceback" not in proceso.stderr
-    assert proceso.stderr.splitlines()[-1].startswith("Error: ")
+    (linea,) = proceso.stderr.splitlines()  # ni siquiera las que TensorFlow escribe al arrancar
+    assert linea.startswith("Error: ")
 
 
 def test_la_ayuda_termina_con_0_y_nombra_cada_opcion(capsys):
@@ -245,10 +389,79 @@ def test_la_tabla_queda_alineada(capsys):
     ]
 
 
+ORIGEN = ("datos", "pesos")
+CIFRAS_DE_LA_MEMORIA = {
+    "medida": (0.5, 0.01, ORIGEN),
+    "otra": (0.5, 0.002, ORIGEN),
+    "sin dispersión": (0.5, None, ORIGEN),
+}
+
+
+@pytest.fixture
+def memoria(monkeypatch):
+    """Una memoria de tres filas, con la dispersión medida en dos."""
+    monkeypatch.setattr(p, "MEMORIA", CIFRAS_DE_LA_MEMORIA)
+
+
+def test_el_resumen_dice_cuantas_filas_se_esperan_fuera_por_azar(memoria, capsys):
+    filas = []
+    for experimento in [*CIFRAS_DE_LA_MEMORIA, "desconocida"]:
+        filas.append(p.Resultado("1", experimento, val=0.5, test=0.52, origen=ORIGEN))
+    filas.append(p.Resultado("1", "medida", test=0.5, origen=("otros datos", "pesos")))
+    p.imprimir_resultados(filas)
+    _, _, *tabla = capsys.readouterr().out.splitlines()
+    esperados = ("dentro", "fuera", "+2,00", "", "datos")
+    for linea, termina in zip(tabla, esperados):
+        assert linea.endswith(termina), linea
+    # Solo cuentan las filas de los mismos datos con la dispersión medida: una de cada veinte.
+    explicacion = " ".join(tabla[len(esperados) :])
+    assert re.search(r"de 2 filas.* fuera 0,1\b", explicacion, re.IGNORECASE)
+
+
+def test_sin_filas_comparables_no_se_habla_de_azar(memoria, capsys):
+    p.imprimir_resultados([p.Resultado("1", "sin dispersión", test=0.52, origen=ORIGEN)])
+    assert "azar" not in capsys.readouterr().out
+
+
+def test_el_resumen_avisa_de_una_pasada_rapida_y_de_una_a_medias(capsys):
+    for alcance, completo in ((p.COMPLETO, True), (p.RAPIDO, True), (p.RAPIDO, False)):
+        p.imprimir_resumen(p.Sesion(7, alcance, p.RESNET50, segundos=70), completo)
+        salida = capsys.readouterr().out
+        assert ("Pasada RÁPIDA" in salida) == (alcance is p.RAPIDO)
+        assert ("RESUMEN PARCIAL" in salida) != completo
+        assert "semilla 7 · 1:10 en total" in salida
+
+
+@pytest.mark.parametrize(
+    "hechas, pendientes, segundos, dice",
+    [
+        (["1"], ["2", "3"], 120, "unos 60 minutos (partes: 2, 3)"),  # dos veces lo previsto
+        ([], ["1", "2", "3"], 0, "unos 31 minutos (partes: 1, 2, 3)"),
+        (["1", "2"], ["3"], 30, "un minuto o menos (partes: 3)"),
+    ],
+)
+def test_lo_que_falta_son_los_minutos_previstos_al_ritmo_que_se_lleva(
+    hechas, pendientes, segundos, dice, capsys
+):
+    p.imprimir_lo_que_falta({"1": 1, "2": 10, "3": 20}, hechas, pendientes, segundos)
+    assert capsys.readouterr().out.strip().endswith(dice)
+
+
+def test_los_minutos_previstos_del_apartado_3_dependen_de_cuantas_aves_haya():
+    sesion = p.Sesion(7, p.COMPLETO, p.RESNET50)
+    assert p.minutos_previstos(sesion) == p.MINUTOS
+    mitad = p.Conjunto(np.zeros(p.AVES_DE_LOS_MINUTOS // 2), None)
+    vacio = p.Conjunto(np.zeros(0), None)
+    sesion.aves = p.Datos(mitad, vacio, vacio, (), ())
+    assert p.minutos_previstos(sesion) == p.MINUTOS | {"3": p.MINUTOS["3"] / 2}
+    rapida = p.Sesion(7, p.RAPIDO, p.RESNET50)
+    assert sum(p.minutos_previstos(rapida).values()) < 5
+
+
 def test_las_pausas_no_esperan_si_nadie_puede_pulsar_una_tecla(monkeypatch, capsys):
     monkeypatch.setattr(p.PRESENTACION, "esperar_tecla", True)
     monkeypatch.setattr(sys, "stdin", None)
     p.nueva_figura("Lámina")
     p.pausa("fin")
     assert "Lámina" in capsys.readouterr().out
-    assert not p.plt.get_fignums() and not p.PRESENTACION.pendientes
+    assert not p.plt.get_fignums()

@@ -85,10 +85,10 @@ def test_con_otros_datos_o_pesos_no_hay_cifra(experimento, origen, dice, memoria
 
 def test_la_tabla_lleva_las_columnas_de_la_memoria_y_cuantas_se_esperan_fuera(memoria, capsys):
     p.imprimir_resultados([fila("BaseNet", 0.45), fila("Comité", 0.9), fila("Escalera", None)])
-    cabecera, _, base, _, peldano, azar = capsys.readouterr().out.splitlines()
+    cabecera, _, base, _, peldano, _, azar = capsys.readouterr().out.splitlines()
     assert re.search(r"Memoria +Diferencia$", cabecera)
     assert base.endswith("44,00 % ± 1,00  +1,00 dentro") and peldano.endswith("—")
-    assert "de 1 filas" in azar and azar.endswith("fuera 0,1.")  # el 5 % de una
+    assert "De 1 filas" in azar and azar.endswith("fuera 0,1.")  # el 5 % de una
 
 
 # --- Las cifras que guarda el script -------------------------------------------------------------

@@ -12,7 +12,6 @@ from keras import layers
 
 import practica2 as p
 
-ALEATORIOS = p.Pesos(None, "pesos ALEATORIOS")
 LADO = 64
 
 
@@ -30,7 +29,12 @@ def red_diminuta(include_top, weights, input_tensor, canales=8):
     return red
 
 
-DIMINUTA = replace(p.RESNET50, nombre="Diminuta", constructor=red_diminuta, fichero="diminuta.h5")
+DIMINUTA = replace(
+    p.RESNET50,
+    nombre="Diminuta",
+    constructor=red_diminuta,
+    nombre_fichero="diminuta.h5",
+)
 
 
 def guardar_h5(red, fichero):
@@ -46,7 +50,7 @@ def guardar_h5(red, fichero):
 
 
 def desordenar(red):
-    """Da a cada batch normalization de la red cuatro pesos al azar, como los que deja un entrenamiento."""
+    """Da a cada batch normalization de la red pesos al azar, como los que deja un entrenamiento."""
     azar = np.random.default_rng(0)
     for capa in red.layers:
         if isinstance(capa, layers.BatchNormalization):
@@ -72,7 +76,7 @@ def capas_con_nucleo(red):
 def resnet50():
     """ResNet50 con pesos aleatorios, para imágenes de LADO px."""
     keras.utils.set_random_seed(0)
-    return desordenar(p.cargar_red(p.RESNET50, ALEATORIOS, LADO))
+    return desordenar(p.cargar_preentrenada(p.RESNET50, LADO))
 
 
 @pytest.fixture(scope="session")
@@ -93,19 +97,19 @@ def aves():
     for semilla, cuantas in enumerate((12, 6, 6)):
         ruido = conjunto_al_azar(cuantas, 6, (LADO, LADO, 3), semilla)
         partes.append(p.Conjunto((255 * ruido.x).astype(np.uint8), ruido.y))
-    return p.Datos(*partes, tuple("abcdef"), "aves de ruido")
+    return p.Datos(*partes, tuple("abcdef"), ("aves de ruido",))
 
 
 # --- La base -------------------------------------------------------------------------------------
 
 
-def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves, monkeypatch):
-    monkeypatch.setattr(p, "cargar_red", lambda red, pesos, lado: resnet50)
+def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves):
+    hecha = replace(p.RESNET50, constructor=lambda **_: resnet50)
     de_keras = keras.applications.ResNet50(
         include_top=False, weights=None, pooling="avg", input_shape=(LADO, LADO, 3)
     )
     de_keras.set_weights(resnet50.get_weights())
-    mapas, vectores = p.extraer(p.construir_base(p.RESNET50, ALEATORIOS, LADO), aves)
+    mapas, vectores = p.extraer(p.construir_base(hecha, LADO), aves)
     for parte in ("train", "val", "test"):
         rgb = getattr(aves, parte).x
         bgr_centrado = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
@@ -138,9 +142,13 @@ def test_de_la_red_plegada_se_entrenan_todos_los_nucleos_y_nada_mas(resnet50):
 
 
 @pytest.mark.parametrize(
-    "cpuinfo, precision", [("flags : fma amx_bf16 amx_tile", "mixed_bfloat16"), ("flags : fma", "float32")]
+    "cpuinfo, precision",
+    [("flags : fma amx_bf16 amx_tile", "mixed_bfloat16"), ("flags : fma", "float32")],
+    ids=["con AMX", "sin AMX"],
 )
-def test_la_precision_la_decide_la_marca_del_procesador(cpuinfo, precision, mobilenetv2, monkeypatch):
+def test_la_precision_la_decide_la_marca_del_procesador(
+    cpuinfo, precision, mobilenetv2, monkeypatch
+):
     esperado = p.plegar(mobilenetv2)
     monkeypatch.setattr(p, "leer_cpuinfo", lambda: cpuinfo)
     assert p.precision_preentrenada()[0] == precision
@@ -159,18 +167,20 @@ def test_la_precision_la_decide_la_marca_del_procesador(cpuinfo, precision, mobi
 
 def test_el_fichero_de_resnet50_se_carga_exactamente(resnet50, tmp_path):
     guardar_h5(resnet50, tmp_path / "resnet50.h5")
-    cargada = p.cargar_red(p.RESNET50, p.Pesos(tmp_path / "resnet50.h5", ""), LADO)
+    cargada = p.cargar_preentrenada(replace(p.RESNET50, fichero=tmp_path / "resnet50.h5"), LADO)
     for peso, esperado in zip(cargada.get_weights(), resnet50.get_weights()):
         assert np.array_equal(peso, esperado)
 
 
 def test_los_pesos_se_buscan_y_se_llaman_segun_su_md5(aislado):
-    assert p.buscar_pesos(DIMINUTA) == ALEATORIOS
-    fichero = aislado / DIMINUTA.fichero
+    assert p.buscar_pesos(DIMINUTA) == DIMINUTA
+    assert (DIMINUTA.fichero, DIMINUTA.etiqueta) == (None, "pesos ALEATORIOS")
+    fichero = aislado / DIMINUTA.nombre_fichero
     fichero.write_bytes(b"pesos")
-    assert p.buscar_pesos(DIMINUTA) == p.Pesos(fichero, "otros pesos")
+    otros = replace(DIMINUTA, fichero=fichero, etiqueta="otros pesos")
+    assert p.buscar_pesos(DIMINUTA) == otros
     de_imagenet = replace(DIMINUTA, md5_imagenet=hashlib.md5(b"pesos").hexdigest())
-    assert p.buscar_pesos(de_imagenet) == p.Pesos(fichero, "pesos de ImageNet")
+    assert p.buscar_pesos(de_imagenet).etiqueta == "pesos de ImageNet"
 
 
 def cortar(fichero):
@@ -192,18 +202,18 @@ def con_un_texto(fichero):
 
 @pytest.mark.parametrize("estropear", [cortar, con_otros_canales, con_cabeza, con_un_texto])
 def test_un_fichero_de_pesos_incorrecto_se_rechaza_nombrandolo(estropear, aislado):
-    fichero = aislado / DIMINUTA.fichero
+    fichero = aislado / DIMINUTA.nombre_fichero
     guardar_h5(red_diminuta(False, None, keras.Input((LADO, LADO, 3))), fichero)
     estropear(fichero)
     with pytest.raises(p.ErrorEntrada) as rechazo:
-        p.cargar_red(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+        p.cargar_preentrenada(p.buscar_pesos(DIMINUTA), LADO)
     assert str(fichero) in str(rechazo.value) and "\n" not in str(rechazo.value)
 
 
 def test_una_carpeta_con_el_nombre_de_los_pesos_se_rechaza(aislado):
-    (aislado / DIMINUTA.fichero).mkdir()
-    with pytest.raises(p.ErrorEntrada, match=DIMINUTA.fichero):
-        p.cargar_red(DIMINUTA, p.buscar_pesos(DIMINUTA), LADO)
+    (aislado / DIMINUTA.nombre_fichero).mkdir()
+    with pytest.raises(p.ErrorEntrada, match=DIMINUTA.nombre_fichero):
+        p.buscar_pesos(DIMINUTA)
 
 
 # --- Las cabezas ---------------------------------------------------------------------------------
@@ -236,108 +246,249 @@ def problema_facil(forma):
         x = ruido.x + destaca.reshape(len(ruido.x), *[1] * (len(forma) - 1), forma[-1])
         return p.Conjunto(x.astype("float16"), ruido.y)
 
-    return p.Datos(parte(0), parte(1), parte(2), tuple("abcdef"), "fácil")
+    return p.Datos(parte(0), parte(1), parte(2), tuple("abcdef"), ("fácil",))
 
 
 @pytest.mark.parametrize(
-    "construir, forma", [(p.cabeza_salida, (16,)), (p.cabeza_fc, (16,)), (p.cabeza_convolucional, (3, 3, 16))]
+    "construir, forma",
+    [(p.cabeza_salida, (16,)), (p.cabeza_fc, (16,)), (p.cabeza_sin_pooling, (3, 3, 16))],
+    ids=["solo la salida", "nueva FC", "sin pooling"],
 )
 def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma, monkeypatch):
     monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos
-    sesion = p.Sesion(7, p.RAPIDO)
+    sesion = p.Sesion(7, p.RAPIDO, DIMINUTA)
     datos = problema_facil(forma)
-    modelo = p.probar_cabeza(DIMINUTA, "3.1", "cabeza", construir, datos, 15, sesion).modelo
-    (r,) = sesion.filas
+    entrenada = p.probar_cabeza("3.1", "cabeza", construir, datos, 15, sesion)
+    r = sesion.resultado("Diminuta, cabeza")
     assert r.val > 0.8 and r.top5 >= r.test > 0.8
-    assert (r.epocas, r.parametros) == (15, modelo.count_params())
+    assert (r.apartado, r.epocas, r.origen) == ("3.1", 15, datos.origen)
+    assert r.parametros == entrenada.modelo.count_params()
+    assert sesion.detalles["Diminuta, cabeza"]["curvas"] == entrenada.hist.history
+    assert entrenada.modelo.loss.get_config()["label_smoothing"] == p.SUAVIZADO_AVES
 
 
-def test_los_clasificadores_clasicos_separan_lo_separable_y_anotan_sus_filas():
-    sesion = p.Sesion(7, p.RAPIDO)
-    p.probar_clasicos(p.RESNET50, problema_facil((16,)), sesion)
+def test_los_clasificadores_separan_lo_separable_y_anotan_sus_filas(monkeypatch):
+    monkeypatch.setattr(p, "TROZO", 41)  # de las 42 imágenes, una queda para otro trozo
+    sesion = p.Sesion(7, p.RAPIDO, p.RESNET50)
+    p.probar_clasificadores(problema_facil((16,)), sesion)
     nombres = ("SVM lineal", "discriminante lineal", "random forest")
-    for r, nombre in zip(sesion.filas, nombres, strict=True):
+    for r, nombre in zip(sesion.resultados, nombres, strict=True):
         assert r.experimento == f"ResNet50, {nombre}"
-        assert (r.val, r.test, r.parametros, r.perdida_test) == (1, 1, None, None)
+        assert (r.apartado, r.val, r.test, r.parametros) == ("3.1.A", 1, 1, None)
+        # La SVM da márgenes; de los otros dos hay probabilidades y, con ellas, pérdida.
+        assert (r.perdida_test is None) == (nombre == "SVM lineal")
+    # Donde todo acierta, el primer valor.
+    elegido = {r.experimento: sesion.detalles[r.experimento]["elegido"] for r in sesion.resultados}
+    assert elegido == {
+        "ResNet50, SVM lineal": [("C", p.C_SVM[0], 1.0)],
+        "ResNet50, discriminante lineal": [("shrinkage", p.CONTRACCIONES[0], 1.0)],
+        "ResNet50, random forest": [],
+    }
+
+
+def test_la_c_y_la_contraccion_se_eligen_por_validacion_cruzada(monkeypatch):
+    """Lo que separa las clases es poco junto al ruido de los demás canales: acierta quien se ajusta
+    más a train."""
+    monkeypatch.setattr(p, "CONTRACCIONES", (0.9, 0.1))
+
+    def parte(semilla):
+        ruido = conjunto_al_azar(60, 3, (8,), semilla)
+        x = 10 * ruido.x
+        x[:, :3] = 1 + 0.4 * ruido.y
+        return p.Conjunto(x, ruido.y)
+
+    datos = p.Datos(parte(0), parte(1), parte(2), tuple("abc"), ("difícil",))
+    sesion = p.Sesion(7, p.RAPIDO, p.RESNET50)
+    p.probar_clasificadores(datos, sesion)
+    ((_, c, aciertos),) = sesion.detalles["ResNet50, SVM lineal"]["elegido"]
+    assert c == max(p.C_SVM) and aciertos > 0.9
+    assert sesion.resultado("ResNet50, SVM lineal").test > 0.9  # y con esa se mide
+    ((_, contraccion, _),) = sesion.detalles["ResNet50, discriminante lineal"]["elegido"]
+    assert contraccion == 0.1
+
+
+def test_la_comparacion_del_apartado_3_resta_los_aciertos_en_test(capsys):
+    sesion = p.Sesion(7, p.RAPIDO, DIMINUTA)
+    for nombre, test in (
+        ("solo la salida", 0.5),
+        ("nueva FC y salida", 0.48),
+        ("sin average pooling", 0.51),
+        ("ajuste fino", 0.625),
+    ):
+        sesion.resultados.append(p.Resultado("3", f"Diminuta, {nombre}", test=test))
+    p.comparar_en_test(sesion)
+    assert [" ".join(linea.split()) for linea in capsys.readouterr().out.splitlines()] == [
+        "«nueva FC y salida» frente a «solo la salida»: -2,00 puntos en test",
+        "«sin average pooling» frente a «solo la salida»: +1,00 puntos en test",
+        "«sin average pooling» frente a «nueva FC y salida»: +3,00 puntos en test",
+        "«ajuste fino» frente a «solo la salida»: +12,50 puntos en test",
+    ]
 
 
 # --- El ajuste fino ------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def ajuste(aislado, aves, monkeypatch):
-    """(pesos de la base, cabeza ya entrenada) de un ajuste fino diminuto."""
-    fichero = aislado / DIMINUTA.fichero
+def preentrenada(aislado, monkeypatch):
+    """La red diminuta con los pesos de un fichero, para imágenes de LADO px."""
+    fichero = aislado / DIMINUTA.nombre_fichero
     guardar_h5(desordenar(red_diminuta(False, None, keras.Input((LADO, LADO, 3)))), fichero)
-    pesos = p.buscar_pesos(DIMINUTA)
     monkeypatch.setattr(p, "RECORTE_MINIMO", LADO - 16)
     monkeypatch.setattr(p, "LADO_AJUSTE", LADO - 8)
-    _, vectores = p.extraer(p.construir_base(DIMINUTA, pesos, LADO), aves)
-    cabeza = p.probar_cabeza(
-        DIMINUTA, "3.1.A", "nueva FC y salida", p.cabeza_fc, vectores, 2, p.Sesion(7, p.RAPIDO)
+    return p.buscar_pesos(DIMINUTA)
+
+
+@pytest.fixture
+def vectores(preentrenada, aves):
+    """Los de las aves según esa red."""
+    return p.extraer(p.construir_base(preentrenada, LADO), aves)[1]
+
+
+@pytest.fixture
+def cabeza(preentrenada, vectores):
+    """Una cabeza ya entrenada sobre esos vectores."""
+    sesion = p.Sesion(7, p.RAPIDO, preentrenada)
+    return p.probar_cabeza("3.1.A", p.FC, p.cabeza_fc, vectores, 2, sesion).modelo
+
+
+@pytest.fixture
+def red_entera(preentrenada, vectores):
+    """Esa red con una cabeza sin entrenar, la de solo la salida."""
+    return p.construir_ajuste(p.construir_base(preentrenada), p.cabeza_salida(vectores))
+
+
+def entrenar_ajuste(preentrenada, cabeza, aves):
+    """Una época de ajuste fino desde esa cabeza."""
+    return p.entrenar(
+        lambda: p.construir_ajuste(p.construir_base(preentrenada), cabeza),
+        aves,
+        semilla=7,
+        epocas=1,
+        lote=4,
+        optimizador=p.adam,
+        transformar=p.recortar_y_reflejar,
     )
-    return pesos, cabeza.modelo, vectores
 
 
-def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(ajuste, aves):
-    pesos, cabeza, vectores = ajuste
-    entera = p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza)
+def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(
+    preentrenada, cabeza, vectores, aves
+):
+    entera = p.construir_ajuste(p.construir_base(preentrenada), cabeza)
     de_la_cabeza = p.predecir(cabeza, vectores.test.x)
     assert np.allclose(p.predecir(entera, aves.test.x), de_la_cabeza, atol=1e-3)
 
 
-def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegados(ajuste, aves):
-    pesos, cabeza, _ = ajuste
-    antes, de_la_cabeza = p.construir_base(DIMINUTA, pesos, LADO), cabeza.get_weights()[-2]
-    plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
-    despues = p.entrenar(
-        lambda: p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza), aves, plan, 7
-    ).modelo
-    nuevas = capas_con_nucleo(despues)
-    for nombre, capa in capas_con_nucleo(antes).items():
-        (nucleo, sesgo), (nuevo, sesgo_nuevo) = capa.get_weights(), nuevas[nombre].get_weights()
+def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegados(
+    preentrenada, cabeza, aves
+):
+    iniciales = capas_con_nucleo(p.construir_base(preentrenada, LADO))
+    de_la_cabeza = cabeza.get_weights()[-2]
+    finales = capas_con_nucleo(entrenar_ajuste(preentrenada, cabeza, aves).modelo)
+    for nombre, capa in iniciales.items():
+        (nucleo, sesgo), (nuevo, sesgo_nuevo) = capa.get_weights(), finales[nombre].get_weights()
         assert not np.array_equal(nucleo, nuevo) and np.array_equal(sesgo, sesgo_nuevo)
     assert not np.array_equal(cabeza.get_weights()[-2], de_la_cabeza)
 
 
+def test_la_tasa_del_ajuste_es_proporcional_a_los_nucleos_de_la_red(preentrenada):
+    base = p.construir_base(preentrenada)
+    tasa = p.tasa_de_ajuste(base)
+    base.set_weights([3 * peso for peso in base.get_weights()])
+    assert p.tasa_de_ajuste(base) == pytest.approx(3 * tasa)
+
+
+def red_de_un_umbral():
+    """La segunda de dos clases es la de los x que pasan de un umbral: sesgo entre peso."""
+    return keras.Sequential([keras.Input((1,)), layers.Dense(2, activation="softmax")])
+
+
 @pytest.mark.parametrize("mejor", [0.25, 0.5, 1.0])
 def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_menos_pierde_en_validacion(mejor):
-    entrada = keras.Input((1,))
-    umbral = keras.layers.Dense(2, activation="softmax")  # la segunda clase, si x pasa del umbral
-    modelo = keras.Model(entrada, umbral(entrada))
-    antes, despues = ([np.array([[0.0, 10.0]]), np.array([0.0, -10.0 * u])] for u in (0, 1))
-    modelo.set_weights(despues)
+    modelo = red_de_un_umbral()
+    # El umbral es 0 antes del ajuste y 1 después; cada mezcla lo deja entre los dos.
+    iniciales, finales = ([np.array([[0.0, 10.0]]), np.array([0.0, -10.0 * u])] for u in (0, 1))
+    modelo.set_weights(finales)
     x = np.linspace(-0.04, 1.16, 13, dtype="float32")[:, None]
     y = np.eye(2)[(x[:, 0] > mejor).astype(int)]
-    datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), "")
-    mezclada = p.mezclar_pesos(antes, p.Ejecucion(modelo, None, 1.0, None), datos)
+    datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), ())
+    mezcla, probadas = p.mezclar_pesos(iniciales, p.Entrenamiento(modelo, None, 1.0, None), datos)
     assert modelo.get_weights()[1] == pytest.approx([0, -10 * mejor])
-    assert p.calcularAccuracy(y, mezclada.prob_val) == 1
-    assert np.array_equal(mezclada.prob_val, p.predecir(modelo, x))
+    assert p.calcularAccuracy(y, mezcla.prob_val) == 1
+    assert np.array_equal(mezcla.prob_val, p.predecir(modelo, x))
+    assert [parte for parte, _, _ in probadas] == list(p.MEZCLAS)
+    assert min(probadas, key=lambda probada: probada[2])[:2] == (mejor, 1)
 
 
-def test_un_ajuste_fino_en_mixed_float16_da_probabilidades_en_float32(mixed_float16, ajuste, aves):
-    pesos, cabeza, _ = ajuste
-    plan = p.Plan(1, 4, p.adam, transformar=p.recortar_y_reflejar)
-    ejecucion = p.entrenar(
-        lambda: p.construir_ajuste(p.construir_base(DIMINUTA, pesos), cabeza), aves, plan, 7
-    )
-    assert capas_con_nucleo(ejecucion.modelo)["conv1"].compute_dtype == "float16"
-    assert ejecucion.prob_val.dtype == np.float32
-    assert np.allclose(ejecucion.prob_val.sum(1), 1, atol=1e-5)
+def test_entre_mezclas_que_aciertan_lo_mismo_decide_la_perdida():
+    modelo = red_de_un_umbral()
+    iniciales, finales = ([np.array([[0.0, 2 * a]]), np.array([0.0, -a])] for a in (0.0, 4.4))
+    modelo.set_weights(finales)
+    # Nueve de cada diez están en su lado; que lo diga con esa certeza, 2,2, es la mitad de 4,4.
+    x = np.repeat(np.float32([[0], [1]]), 10, axis=0)
+    y = np.eye(2)[[0] * 9 + [1] + [1] * 9 + [0]]
+    datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), ())
+    _, probadas = p.mezclar_pesos(iniciales, p.Entrenamiento(modelo, None, 1.0, None), datos)
+    assert {aciertos for _, aciertos, _ in probadas} == {0.9}
+    assert modelo.get_weights()[1] == pytest.approx([0, -2.2])
 
 
-def test_los_mapas_de_activacion_suman_lo_que_la_salida_da_a_cada_clase(ajuste, aves):
-    pesos, _, vectores = ajuste
-    red = p.construir_ajuste(p.construir_base(DIMINUTA, pesos), p.cabeza_salida(vectores))
-    x, prob = aves.test.x, p.predecir(red, aves.test.x)
+@pytest.mark.usefixtures("mixed_float16")
+def test_un_ajuste_fino_en_mixed_float16_da_probabilidades_en_float32(preentrenada, cabeza, aves):
+    entrenada = entrenar_ajuste(preentrenada, cabeza, aves)
+    assert capas_con_nucleo(entrenada.modelo)["conv1"].compute_dtype == "float16"
+    assert entrenada.prob_val.dtype == np.float32
+    assert np.allclose(entrenada.prob_val.sum(1), 1, atol=1e-5)
+
+
+def test_los_mapas_de_activacion_suman_lo_que_la_salida_da_a_cada_clase(red_entera, vectores, aves):
+    x, prob = aves.test.x, p.predecir(red_entera, aves.test.x)
     una, otra = np.zeros(len(x), int), np.ones(len(x), int)
-    mapas = p.mapas_de_activacion(red, x, una) - p.mapas_de_activacion(red, x, otra)
+    mapas = p.mapas_de_activacion(red_entera, x, una) - p.mapas_de_activacion(red_entera, x, otra)
     assert mapas.ndim == 3
-    # La media del mapa, dividida por la norma del vector, es la diferencia de las dos salidas: una recta.
-    medias = mapas.mean((1, 2)) / np.linalg.norm(np.sqrt(vectores.test.x + p.EPSILON_RAIZ), axis=1)
+    # La media del mapa entre la norma del vector es la diferencia de las dos salidas: una recta.
+    norma = np.linalg.norm(np.sqrt(vectores.test.x + p.EPSILON_RAIZ), axis=1)
     salidas = np.log(prob[:, 0] / prob[:, 1])
-    assert abs(np.corrcoef(medias, salidas)[0, 1]) > 0.999
+    assert abs(np.corrcoef(mapas.mean((1, 2)) / norma, salidas)[0, 1]) > 0.999
+
+
+def test_la_figura_de_activacion_ensena_la_clase_predicha_y_no_la_cierta(red_entera, aves):
+    predicha = np.array([0, 1, 2, 4, 5, 0])  # de las seis clases se aciertan tres
+    p.mostrar_activacion("Dónde mira", aves, red_entera, np.eye(6)[predicha], cuantas=2)
+    ejes = p.plt.figure("Dónde mira").axes
+    elegidas = [0, 2, 3, 5]  # dos que acierta y dos que falla
+    mapas = p.mapas_de_activacion(red_entera, aves.test.x[elegidas], predicha[elegidas])
+    for eje, i, mapa in zip(ejes, elegidas, mapas):
+        imagen, activacion = eje.images
+        assert np.array_equal(imagen.get_array(), aves.test.x[i])
+        assert np.allclose(activacion.get_array(), mapa)
+        assert eje.get_title().split("\n")[0] == aves.clases[predicha[i]]
+
+
+def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracteristicas(aves):
+    sentidos = np.eye(6)  # cada vector de test apunta hacia el de dos imágenes de train
+    train = np.concatenate([sentidos, 5 * sentidos + 0.1])
+    test = np.roll(sentidos, 1, axis=0)
+    vectores = replace(aves, train=p.Conjunto(train, None), test=p.Conjunto(test, None))
+    p.mostrar_vecinos("Vecinos", aves, vectores, cuantas=1, vecinos=2)
+    de_test, *cercanos = p.plt.figure("Vecinos").axes
+    i = next(i for i in range(6) if np.array_equal(de_test.images[0].get_array(), aves.test.x[i]))
+    suyos = [(i - 1) % 6, (i - 1) % 6 + 6]
+    for eje, j in zip(cercanos, suyos, strict=True):
+        assert np.array_equal(eje.images[0].get_array(), aves.train.x[j])
+        assert eje.get_title() == aves.clases[j % 6]
+        assert eje.title.get_color() == "firebrick"  # son de otra clase
+    assert aves.clases[i] in de_test.get_title()
+
+
+def test_la_proyeccion_pone_cada_imagen_de_test_con_su_especie_antes_y_despues(
+    red_entera, vectores, aves
+):
+    p.mostrar_proyeccion("Proyección", aves, vectores, red_entera, 7)
+    ejes = p.plt.figure("Proyección").axes
+    assert [eje.get_xlabel().split()[0] for eje in ejes] == ["Antes", "Después"]
+    for eje in ejes:
+        assert [grupo.get_label() for grupo in eje.collections] == list(aves.clases)
+        assert [len(grupo.get_offsets()) for grupo in eje.collections] == [1] * 6
 
 
 def test_los_recortes_del_ajuste_son_trozos_de_la_imagen_a_veces_reflejados():

@@ -1,7 +1,10 @@
 """Las redes de CIFAR-100, su entrenamiento, las medidas y la escalera."""
 
 import math
-from dataclasses import replace
+import re
+import time
+from dataclasses import fields, replace
+from functools import partial
 from types import SimpleNamespace
 
 import keras
@@ -30,13 +33,20 @@ def datos():
     """Datos de ruido de 25 clases cuyo conjunto de test no se puede leer."""
     clases = tuple(f"clase {c}" for c in range(25))
     train, val = conjunto_al_azar(100), conjunto_al_azar(50, semilla=1)
-    return p.Datos(train, val, Prohibido(), clases, "ruido")
+    return p.Datos(train, val, Prohibido(), clases, ("ruido",))
 
 
-def entrenar_basenet(datos, semilla=7, **cambios):
-    """BaseNet entrenada según un plan de dos épocas, con los cambios que se digan."""
-    plan = replace(p.Plan(2, p.LOTE_BASENET, p.adam), **cambios)
-    return p.entrenar(p.construir_basenet, datos, plan, semilla)
+def entrenar_basenet(datos, semilla=7, epocas=2, lote=p.LOTE_BASENET, transformar=None):
+    """BaseNet entrenada dos épocas, salvo que se digan otras."""
+    return p.entrenar(
+        p.construir_basenet,
+        datos,
+        semilla,
+        epocas,
+        lote,
+        p.adam,
+        transformar=transformar,
+    )
 
 
 # --- BaseNet -------------------------------------------------------------------------------------
@@ -71,12 +81,14 @@ def test_basenet_es_la_tabla_del_guion():
 
 def test_la_tabla_de_capas_tiene_una_fila_por_capa_con_sus_parametros_y_sus_macs(capsys):
     red = p.construir_basenet()
-    p.tabla_de_capas(red)
-    _, _, *filas, total = capsys.readouterr().out.splitlines()
-    assert len(filas) == len(red.layers)
+    filas, macs = p.mostrar_capas(red)
+    _, _, *impresas, total = capsys.readouterr().out.splitlines()
+    assert len(impresas) == len(filas) == len(red.layers)
     # 28 x 28 posiciones x 6 filtros x 5 x 5 x 3 pesos; 50 x 25 pesos
-    assert filas[0].split() == ["1", "Conv2D", "5", "32", "→", "28", "3", "→", "6", "456", "352.800"]
-    assert filas[-1].split() == ["10", "Dense", "—", "50", "→", "25", "—", "1.275", "1.250"]
+    assert filas[0] == ("1", "Conv2D", "5", "32 → 28", "3 → 6", "456", "352.800")
+    assert filas[-1] == ("10", "Dense", "—", "50 → 25", "—", "1.275", "1.250")
+    assert [fila.split()[-1] for fila in impresas] == [fila[-1] for fila in filas]
+    assert macs == 352_800 + 10 * 10 * 16 * 5 * 5 * 6 + 400 * 50 + 50 * 25
     assert total.split()[0] == "0,6"
 
 
@@ -92,10 +104,15 @@ def test_la_normalizacion_sale_solo_de_train(datos):
     assert np.allclose(capa(datos.val.x), esperada, atol=1e-4)
 
 
-@pytest.mark.parametrize("cambio", [dict(aumento=True), dict(borrado=True)], ids=str)
-def test_el_aumento_de_datos_solo_actua_al_entrenar(cambio):
+def capa_de_aumento(**cambio):
+    """Un modelo que solo hace el aumento de datos de una receta."""
     entrada = keras.Input((32, 32, 3))
-    aumento = keras.Model(entrada, p.aumentar(entrada, p.Receta(**cambio)))
+    return keras.Model(entrada, p.aumentar(entrada, p.Receta(**cambio)))
+
+
+@pytest.mark.parametrize("cambio", [{"aumento": True}, {"borrado": True}], ids=str)
+def test_el_aumento_de_datos_solo_actua_al_entrenar(cambio):
+    aumento = capa_de_aumento(**cambio)
     x = conjunto_al_azar(16).x
     assert np.array_equal(aumento(x, training=False), x)
     assert np.array_equal(aumento.predict(x, verbose=0), x)
@@ -103,29 +120,38 @@ def test_el_aumento_de_datos_solo_actua_al_entrenar(cambio):
     assert not np.array_equal(una, x) and not np.array_equal(una, otra)
 
 
-def test_la_red_final_tiene_cada_paso_que_se_queda_y_ninguno_descartado():
-    assert set(p.DESCARTADOS) < {paso for paso, _ in p.PASOS}
-    esperada = p.Receta()
-    for paso, cambio in p.PASOS:
-        assert replace(esperada, **cambio) != esperada, paso  # cada paso cambia algo
-        if paso not in p.DESCARTADOS:
-            esperada = replace(esperada, **cambio)
-    assert esperada == p.RECETA_FINAL
+def test_el_aumento_refleja_y_desplaza_sin_dejar_bordes_negros():
+    aumento = capa_de_aumento(aumento=True)
+    x = np.repeat(conjunto_al_azar(1).x, 40, axis=0)
+    aumentadas = set(huellas(np.asarray(aumento(x, training=True))))
+    assert len(aumentadas - set(huellas(x[:1])) - set(huellas(x[:1, :, ::-1]))) > 20
+    assert np.asarray(aumento(np.ones_like(x), training=True)).min() == 1
+
+
+def test_cada_paso_de_la_escalera_cambia_algo_y_entre_todos_prueban_la_receta_entera():
+    probados = set()
+    receta = p.Receta()
+    for paso, cambio in p.PELDANOS:
+        candidata = replace(receta, **cambio)
+        assert candidata != receta, paso
+        receta = candidata
+        probados |= cambio.keys()
+    assert probados == {campo.name for campo in fields(p.Receta)}
 
 
 @pytest.mark.parametrize(
     "cambio, tipo",
     [
-        (dict(batchnorm=True), "BatchNormalization"),
-        (dict(residual=True), "Add"),
-        (dict(borrado=True), "RandomErasing"),
-        (dict(aumento=True), "RandomFlip"),
-        (dict(normalizar=True), "Normalization"),
+        ({"batchnorm": True}, "BatchNormalization"),
+        ({"residual": True}, "Add"),
+        ({"borrado": True}, "RandomErasing"),
+        ({"aumento": True}, "RandomFlip"),
+        ({"normalizar": True}, "Normalization"),
     ],
 )
 def test_la_receta_decide_las_capas(cambio, tipo, datos):
     sin, con = (
-        {type(capa).__name__ for capa in p.construir_red(receta, datos).layers}
+        {type(capa).__name__ for capa in p.construir_mejorada(receta, datos).layers}
         for receta in (p.Receta(filtros=ESTRECHA), p.Receta(filtros=ESTRECHA, **cambio))
     )
     assert tipo not in sin and tipo in con
@@ -144,14 +170,15 @@ def test_las_salidas_del_blanqueo_no_tienen_correlacion_y_su_varianza_es_uno():
 
 
 def test_la_entrada_de_blanqueo_sale_de_train_y_no_se_entrena(datos):
-    receta = p.Receta(filtros=ESTRECHA, blanqueo=True)
+    receta = p.Receta(filtros=ESTRECHA, blanqueo=True, optimizador=p.sgd_ciclo)
     red = p.entrenar_receta(receta, datos, 1, 7).modelo
+    assert isinstance(red.optimizer, keras.optimizers.SGD)
     primera = next(c for c in red.layers if isinstance(c, keras.layers.Conv2D))
     assert np.allclose(primera.kernel, p.nucleo_blanqueo(datos.train.x), atol=1e-6)
 
 
 def test_la_receta_decide_la_regularizacion_y_el_dropout(datos):
-    red = p.construir_red(p.Receta(filtros=ESTRECHA, l2=0.5, dropout=0.3), datos)
+    red = p.construir_mejorada(p.Receta(filtros=ESTRECHA, l2=0.5, dropout=0.3), datos)
     (dropout,) = [c for c in red.layers if isinstance(c, keras.layers.Dropout)]
     assert dropout.rate == 0.3
     pesos = [np.asarray(c.kernel) for c in red.layers if getattr(c, "kernel_regularizer", None)]
@@ -174,19 +201,37 @@ def test_otra_semilla_es_otro_entrenamiento(datos):
     assert entrenar_basenet(datos).hist.history != entrenar_basenet(datos, 8).hist.history
 
 
-def test_se_queda_con_la_mejor_epoca_de_validacion():
-    def se_estrella(pasos):
-        tasas = [p.TASA_ADAM, 1e6]  # en la última de las cinco épocas destroza los pesos
-        return keras.optimizers.Adam(
-            keras.optimizers.schedules.PiecewiseConstantDecay([pasos * 4 // 5], tasas)
-        )
+def test_se_queda_con_la_epoca_de_mas_aciertos_y_no_para_antes():
+    """Una red de un peso que crece 0,6 en cada época: los aciertos suben y bajan; la pérdida solo
+    sube."""
+    pasos = []
 
-    datos = p.datos_cifar(p.cifar_sintetico(30), p.CLASES, 7)
-    ejecucion = entrenar_basenet(datos, epocas=5, optimizador=se_estrella)
-    aciertos = ejecucion.hist.history["val_accuracy"]
-    assert len(ejecucion.hist.epoch) == 5 and max(aciertos) > aciertos[-1]
-    assert p.calcularAccuracy(datos.val.y, ejecucion.prob_val) == pytest.approx(max(aciertos))
-    assert np.array_equal(ejecucion.prob_val, p.predecir(ejecucion.modelo, datos.val.x))
+    def construir():
+        red = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+        red.set_weights([np.array([[0.0, 0.0], [1.0, 0.0]])])
+        return red
+
+    def optimizador(cuantos):
+        pasos.append(cuantos)
+        return keras.optimizers.SGD(0.1)
+
+    def margen(y, salida):
+        return keras.ops.sum((1 - 2 * y) * salida, axis=-1)
+
+    train = p.Conjunto(np.float32([[1, 0]] * 5), np.eye(2, dtype="float32")[[1] * 5])
+    # Las tres primeras se aciertan desde la segunda época; la cuarta y la quinta, hasta ella.
+    x = np.float32([[1, 1], [1, 1], [1, 1], [0.6, 1], [0.6, 1], [9, 0]])
+    val = p.Conjunto(x, np.eye(2, dtype="float32")[[1, 1, 1, 0, 0, 0]])
+    datos = p.Datos(train, val, Prohibido(), ("a", "b"), ())
+    inicio = time.perf_counter()
+    entrenada = p.entrenar(construir, datos, 7, 4, 2, optimizador, margen)
+    curvas = entrenada.hist.history
+    assert pasos == [12]  # cuatro épocas de tres lotes
+    assert np.argmin(curvas["val_loss"]) == 0
+    assert curvas["val_accuracy"] == pytest.approx([2 / 6, 5 / 6, 3 / 6, 3 / 6])
+    assert p.calcularAccuracy(val.y, entrenada.prob_val) == pytest.approx(5 / 6)
+    assert np.array_equal(entrenada.prob_val, p.predecir(entrenada.modelo, x))
+    assert 0 < entrenada.segundos < time.perf_counter() - inicio
 
 
 def test_lo_que_transforma_un_lote_nunca_alcanza_a_la_validacion(datos):
@@ -202,7 +247,7 @@ def test_lo_que_transforma_un_lote_nunca_alcanza_a_la_validacion(datos):
 
 def test_los_lotes_dan_cada_imagen_una_vez_por_epoca_con_su_clase_y_en_otro_orden():
     x = np.arange(10, dtype="float16").reshape(10, 1)
-    lotes = p.Lotes(x, 2 * x, 4, lambda x, azar: x.astype("float32"), 7)
+    lotes = p.Lotes(p.Conjunto(x, 2 * x), 4, p.a_float32, 7)
     ordenes = []
     for _ in range(2):
         partes = [lotes[i] for i in range(len(lotes))]
@@ -212,25 +257,45 @@ def test_los_lotes_dan_cada_imagen_una_vez_por_epoca_con_su_clase_y_en_otro_orde
         lotes.on_epoch_end()
     assert sorted(ordenes[0]) == sorted(ordenes[1]) == list(range(10))
     assert ordenes[0] != ordenes[1]
+    otra_semilla = p.Lotes(p.Conjunto(x, 2 * x), 4, p.a_float32, 8)
+    assert [otra_semilla[0][0].ravel().tolist()] != [ordenes[0][:4]]
 
 
-def test_el_ciclo_sube_hasta_la_tasa_y_baja_hasta_cero():
-    tasas = [float(p.ciclo(0.1, 100)(paso)) for paso in range(101)]
-    assert int(np.argmax(tasas)) == 100 * p.CALENTAMIENTO
-    assert max(tasas) == pytest.approx(0.1)
-    assert tasas[0] == 0 and tasas[-1] == pytest.approx(0, abs=1e-6)
-    assert np.argmin(np.diff(tasas[:21])) >= 0 and (np.diff(tasas[21:]) < 0).all()
+def test_el_ciclo_sube_en_la_quinta_parte_de_los_pasos_y_baja_hasta_cero():
+    tasas = np.array([float(p.ciclo(0.1, 100)(paso)) for paso in range(101)])
+    assert tasas[0] == 0 and tasas[20] == pytest.approx(0.1)
+    assert tasas[100] == pytest.approx(0, abs=1e-6)
+    assert (np.diff(tasas[:21]) > 0).all() and (np.diff(tasas[20:]) < 0).all()
+
+
+@pytest.mark.parametrize(
+    "construir, tasa",
+    [(p.sgd_ciclo, p.TASA_SGD), (partial(p.adam_ciclo, 0.3), 0.3)],
+    ids=["SGD", "Adam"],
+)
+def test_los_optimizadores_de_ciclo_llegan_a_su_tasa_y_terminan_en_cero(construir, tasa):
+    optimizador, tasas = construir(50), []
+    for paso in range(51):
+        optimizador.iterations.assign(paso)
+        tasas.append(float(optimizador.learning_rate))
+    assert max(tasas) == pytest.approx(tasa)
+    assert tasas[-1] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("receta", [p.Receta(normalizar=True), MEJORADA], ids=["BaseNet", "final"])
 @pytest.mark.parametrize("jerarquica", [False, True])
-def test_un_paso_en_mixed_float16_da_probabilidades_en_float32(receta, jerarquica, datos, mixed_float16):
+@pytest.mark.usefixtures("mixed_float16")
+def test_un_paso_en_mixed_float16_da_probabilidades_en_float32(receta, jerarquica, datos):
     perdida = p.perdida_jerarquica(np.arange(25) // 5, 0.1) if jerarquica else None
-    ejecucion = p.entrenar_receta(receta, datos, 1, 7, perdida)
-    assert any(capa.compute_dtype == "float16" for capa in ejecucion.modelo.layers)
-    assert ejecucion.prob_val.dtype == np.float32
-    assert np.allclose(ejecucion.prob_val.sum(1), 1, atol=1e-5)
-    assert np.isfinite(ejecucion.hist.history["loss"]).all()
+    entrenada = p.entrenar_receta(receta, datos, 1, 7, perdida)
+    assert any(capa.compute_dtype == "float16" for capa in entrenada.modelo.layers)
+    if jerarquica:
+        assert entrenada.modelo.loss is perdida
+    else:  # la de la receta
+        assert entrenada.modelo.loss.get_config()["label_smoothing"] == receta.suavizado
+    assert entrenada.prob_val.dtype == np.float32
+    assert np.allclose(entrenada.prob_val.sum(1), 1, atol=1e-5)
+    assert np.isfinite(entrenada.hist.history["loss"]).all()
 
 
 def test_los_mapas_en_float16_se_predicen_como_en_float32(datos):
@@ -259,24 +324,41 @@ def test_calcularaccuracy_coincide_con_scikit_learn(azar, clases, n):
     assert p.calcularAccuracy(labels, preds) == pytest.approx(accuracy_score(real, predicha))
 
 
-def test_medir_test_da_aciertos_top5_y_perdida():
-    y = np.eye(10)[[0, 1, 2, 3]]
+def solo_test(y, clases):
+    """Datos con esas clases en test, y en validación las mismas."""
+    conjunto = p.Conjunto(None, y)
+    return p.Datos(None, conjunto, conjunto, clases, ("inventados",))
+
+
+def test_medir_da_aciertos_top5_y_perdida():
+    y = np.eye(10)[[0, 5, 4, 3]]
     prob = np.tile(np.arange(10, 0, -1.0), (4, 1))  # la clase 0, la más probable, y en orden
-    prob[3] = prob[3, ::-1]  # la clase 3, la séptima más probable
+    prob[3] = prob[3, ::-1]  # la clase 3, la séptima; la 4 es la quinta y la 5, la sexta
     prob /= prob.sum(1, keepdims=True)
-    medidas = p.medir_test(y, prob.astype("float32"))
-    assert (medidas["test"], medidas["top5"]) == (0.25, 0.75)
-    esperada = -np.mean([math.log(v / 55) for v in (10, 9, 8, 4)])
-    assert medidas["perdida_test"] == pytest.approx(esperada, rel=1e-5)
-    assert p.medir_test(y, 5 - prob, es_probabilidad=False)["perdida_test"] is None
+    datos, fila = solo_test(y, tuple("abcdefghij")), p.Resultado("1", "una red")
+    r = p.medir(fila, datos, y, prob.astype("float32"))
+    assert (r.val, r.test, r.top5, r.origen) == (1, 0.25, 0.5, ("inventados",))
+    esperada = -np.mean([math.log(v / 55) for v in (10, 5, 6, 4)])
+    assert r.perdida_test == pytest.approx(esperada, rel=1e-5)
+    assert p.medir(fila, datos, y, 5 - prob, con_perdida=False).perdida_test is None
+    sin_test = p.medir(fila, datos, prob)
+    assert (sin_test.val, sin_test.test, sin_test.top5) == (0.25, None, None)
+
+
+@pytest.mark.filterwarnings("error")
+def test_el_top5_de_tres_clases_las_cuenta_todas():
+    datos = solo_test(np.eye(3), tuple("abc"))
+    r = p.medir(p.Resultado("1", "una red"), datos, np.eye(3), np.eye(3)[::-1])
+    assert (r.test, r.top5) == (1 / 3, 1)
 
 
 def test_peores_pares_y_aciertos_por_clase():
     real, predicha = [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 1, 1, 2, 2, 0, 0]
-    datos = SimpleNamespace(test=p.Conjunto(None, np.eye(3)[real]), clases=("a", "b", "c"))
-    prob = np.eye(3)[predicha]
-    assert p.peores_pares(datos, prob) == [(0, 1, 2, 1), (2, 0, 2, 6), (1, 2, 1, 4)]
-    assert p.aciertos_por_clase(datos, prob) == pytest.approx([1 / 3, 1 / 2, 1 / 3])
+    datos, prob = solo_test(np.eye(3)[real], tuple("abc")), np.eye(3)[predicha]
+    assert p.peores_pares(datos, prob) == [(0, 1, 2), (2, 0, 2), (1, 2, 1)]
+    assert p.peores_pares(datos, prob, cuantos=1) == [(0, 1, 2)]
+    assert p.nombrar_peores_pares(datos, prob) == [("a", "b", 2), ("c", "a", 2), ("b", "c", 1)]
+    assert p.aciertos_por_clase(datos, prob) == pytest.approx({"a": 1 / 3, "b": 1 / 2, "c": 1 / 3})
 
 
 def en_desacuerdo(ambas, solo_a, solo_b, ninguna):
@@ -288,7 +370,12 @@ def en_desacuerdo(ambas, solo_a, solo_b, ninguna):
 
 @pytest.mark.parametrize(
     "cuentas, p_esperada",
-    [((9, 0, 0, 3), 1.0), ((0, 5, 0, 9), 2 / 2**5), ((7, 1, 5, 2), 2 * (1 + 6) / 2**6), ((0, 4, 4, 0), 1.0)],
+    [
+        ((9, 0, 0, 3), 1.0),
+        ((0, 5, 0, 9), 2 / 2**5),
+        ((7, 1, 5, 2), 2 * (1 + 6) / 2**6),
+        ((0, 4, 4, 0), 1.0),
+    ],
 )
 def test_mcnemar_solo_cuenta_las_imagenes_que_acierta_una(cuentas, p_esperada):
     y, a, b = en_desacuerdo(*cuentas)
@@ -328,26 +415,35 @@ def test_restringir_da_probabilidades_de_las_25_clases_en_la_misma_proporcion():
     assert np.allclose(restringida[:, 3] / restringida[:, 9], prob[:, 3] / prob[:, 9])
 
 
-def test_el_comite_es_la_media_de_la_generalista_y_la_especialista(monkeypatch, datos):
-    datos = replace(datos, test=conjunto_al_azar(50, semilla=2))
-    hist = keras.callbacks.History()
-    hist.epoch = [0, 1, 2]
-    de_100 = p.construir_red(MEJORADA, replace(datos, clases=tuple(range(100))))
-    cien = p.Ejecucion(de_100, hist, 5.0, None)
-    veinticinco = p.Ejecucion(p.construir_red(MEJORADA, datos), hist, 4.0, None)
-    monkeypatch.setattr(p.Sesion, "datos25", lambda sesion: datos)
-    sesion = p.Sesion(7, p.RAPIDO)
-    p.formar_comite(sesion, cien)
-    assert [r.experimento for r in sesion.filas] == ["Generalista, 25 clases"]  # sin el Apartado 2, no lo hay
-    seguras = datos.val.y, datos.test.y  # una especialista que nunca falla
-    sesion.especialista = (veinticinco, *seguras)
-    p.formar_comite(sesion, cien)
-    comite = sesion.filas[-1]
-    assert (comite.val, comite.test) == (1, 1)
-    assert comite.parametros == de_100.count_params() + veinticinco.modelo.count_params()
-    assert comite.segundos == 9.0
-    media = (datos.test.y + p.restringir(p.predecir_con_espejo(cien.modelo, datos.test.x))) / 2
-    assert comite.perdida_test == pytest.approx(p.medir_test(datos.test.y, media)["perdida_test"])
+def test_la_probabilidad_de_una_superclase_es_la_suma_de_las_de_sus_clases():
+    prob = np.array([[0.1, 0.2, 0.3, 0.4]])
+    assert np.allclose(p.por_superclase(prob, np.array([1, 0, 1, 0])), [[0.6, 0.4]])
+
+
+def test_el_comite_es_la_media_de_la_generalista_y_la_especialista():
+    cifar = p.cifar_sintetico(2)
+    datos = p.datos_cifar(cifar, p.CLASES, 7)
+    hist = SimpleNamespace(epoch=[0, 1, 2])
+    de_100 = p.construir_mejorada(MEJORADA, p.datos_cifar(cifar, 100, 7))
+    generalista = p.Entrenamiento(de_100, hist, 5.0, None)
+    sesion = p.Sesion(7, p.RAPIDO, p.RESNET50, cifar)
+    p.formar_comite(sesion, generalista)
+    # Sin el Apartado 2 no hay comité.
+    assert [r.experimento for r in sesion.resultados] == ["Generalista, 25 clases"]
+    p.plt.close("all")
+    nombre = "BaseNet mejorada, con espejo"
+    sesion.resultados.append(p.Resultado("2", nombre, parametros=1000, segundos=4.0))
+    # Una especialista que nunca falla.
+    sesion.probabilidades[nombre] = datos.val.y, datos.test.y
+    p.formar_comite(sesion, generalista)
+    comite = sesion.resultado("Comité, 25 clases")
+    assert (comite.val, comite.test, comite.segundos) == (1, 1, 9.0)
+    assert comite.parametros == de_100.count_params() + 1000
+    assert comite.origen == cifar.origen
+    suyas = p.restringir(p.predecir_con_espejo(de_100, datos.test.x))
+    # De cada imagen, la mitad de la certeza de una y la mitad de la probabilidad de la otra.
+    de_la_cierta = 0.5 + suyas[np.arange(len(suyas)), datos.test.y.argmax(1)] / 2
+    assert comite.perdida_test == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
 
 
 def test_restringir_vale_aunque_la_red_no_de_nada_a_las_25():
@@ -362,37 +458,26 @@ def test_restringir_vale_aunque_la_red_no_de_nada_a_las_25():
 
 @pytest.fixture
 def sesion():
-    return p.Sesion(7, replace(p.RAPIDO, escalera=1))
+    return p.Sesion(7, replace(p.RAPIDO, epocas_escalera=1), p.RESNET50)
 
 
-def test_la_escalera_no_lee_test(datos, sesion, monkeypatch):
-    monkeypatch.setattr(p, "PASOS", p.PASOS[:2])
+def test_la_escalera_no_lee_test_y_entrena_cada_peldano_desde_cero(datos, sesion, monkeypatch):
+    monkeypatch.setattr(p, "PELDANOS", p.PELDANOS[:2])
     p.subir_escalera(datos, sesion)
-    assert [r.experimento for r in sesion.filas] == [
-        "Escalera: BaseNet",
-        "Escalera: Normalización",
-        "Escalera: Aumento de datos",
-    ]
-    assert all(r.val is not None and r.test is None for r in sesion.filas)
+    recetas = {"BaseNet": p.Receta(), "Normalización": p.Receta(normalizar=True)}
+    normaliza = sesion.detalles["Escalera: Normalización"]["se_queda"]
+    recetas["Aumento de datos"] = p.Receta(normalizar=normaliza, aumento=True)
+    assert [r.experimento for r in sesion.resultados] == [f"Escalera: {paso}" for paso in recetas]
+    assert all(r.val is not None and r.test is None for r in sesion.resultados)
+    for paso, receta in reversed(recetas.items()):  # en otro orden salen las mismas redes
+        otra = p.entrenar_receta(receta, datos, 1, 7)
+        assert sesion.detalles[f"Escalera: {paso}"]["curvas"] == otra.hist.history, paso
 
 
-def test_cada_peldano_se_entrena_desde_cero(datos, sesion, monkeypatch):
-    monkeypatch.setattr(p, "PASOS", p.PASOS[:2])
-    entrenar, peldanos = p.entrenar_receta, []
-
-    def anotando(*argumentos):
-        peldanos.append((argumentos, entrenar(*argumentos)))
-        return peldanos[-1][1]
-
-    monkeypatch.setattr(p, "entrenar_receta", anotando)
-    p.subir_escalera(datos, sesion)
-    assert len(peldanos) == 3
-    for argumentos, peldano in reversed(peldanos):  # en otro orden salen las mismas redes
-        assert np.array_equal(entrenar(*argumentos).prob_val, peldano.prob_val)
-
-
-def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(datos, sesion, monkeypatch):
-    aciertos = iter([20, 25, 24, 25, 30])  # de 50: BaseNet y cuatro pasos
+def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(
+    datos, sesion, monkeypatch, capsys
+):
+    aciertos = iter([20, 25, 24, 25, 35])  # de 50: BaseNet y cuatro pasos
     recetas = []
 
     def entrenada(receta, datos, epocas, semilla):
@@ -400,24 +485,140 @@ def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(datos
         prob = np.roll(datos.val.y, 1, axis=1)
         bien = next(aciertos)
         prob[:bien] = datos.val.y[:bien]
-        hist = SimpleNamespace(epoch=range(epocas))
-        return p.Ejecucion(p.construir_basenet(), hist, 0.0, prob)
+        hist = SimpleNamespace(epoch=range(epocas), history={"val_accuracy": [bien / 50]})
+        return p.Entrenamiento(p.construir_basenet(), hist, 0.0, prob)
 
     monkeypatch.setattr(p, "entrenar_receta", entrenada)
-    monkeypatch.setattr(
-        p,
-        "PASOS",
-        (
-            ("sube", dict(normalizar=True)),
-            ("baja", dict(aumento=True)),
-            ("empata", dict(borrado=True)),
-            ("vuelve a subir", dict(dropout=0.5)),
-        ),
-    )
+    pasos = {
+        "sube": {"normalizar": True},
+        "baja": {"aumento": True},
+        "empata": {"borrado": True},
+        "vuelve a subir": {"dropout": 0.5},
+    }
+    monkeypatch.setattr(p, "PELDANOS", tuple(pasos.items()))
     llega = p.subir_escalera(datos, sesion)
     assert llega == p.Receta(normalizar=True, dropout=0.5)
     con = p.Receta(normalizar=True)  # cada paso parte de lo que se ha quedado
-    assert recetas == [
-        p.Receta(), con, replace(con, aumento=True), replace(con, borrado=True), llega
-    ]  # fmt: skip
-    assert [r.val for r in sesion.filas] == [0.4, 0.5, 0.48, 0.5, 0.6]
+    aumentada, borrada = replace(con, aumento=True), replace(con, borrado=True)
+    assert recetas == [p.Receta(), con, aumentada, borrada, llega]
+    assert [r.val for r in sesion.resultados] == [0.4, 0.5, 0.48, 0.5, 0.7]
+    esperados = {  # puntos, p de McNemar y si se queda
+        "sube": (0.1, 2 / 2**5, True),  # cinco aciertos nuevos y ninguno perdido
+        "baja": (-0.02, 1, False),
+        "empata": (0, 1, False),
+        "vuelve a subir": (0.2, 2 / 2**10, True),
+    }
+    for paso, (diferencia, valor_p, se_queda) in esperados.items():
+        detalles = sesion.detalles[f"Escalera: {paso}"]
+        assert detalles["diferencia"] == pytest.approx(diferencia), paso
+        assert detalles["p"] == pytest.approx(valor_p), paso
+        assert detalles["se_queda"] is se_queda, paso
+    # Lo que dice de cada uno: puntos, p, veredicto y si se queda.
+    frases = dict(re.findall(r"^  ([^→:]+): (.*)$", capsys.readouterr().out, re.MULTILINE))
+    assert re.search("10,00 .* 0,0625.* no se distingue del azar.* se queda", frases["sube"], re.I)
+    assert re.search("-2,00 .* 1,0000.* no se .* se descarta", frases["baja"], re.I)
+    assert re.search("20,00 .* 0,0020.* mejora.* se queda", frases["vuelve a subir"], re.I)
+
+
+# --- Las figuras: lo que se ve es lo medido ------------------------------------------------------
+
+
+def lineas(eje):
+    """{rótulo: alturas} de las líneas de un eje."""
+    return {linea.get_label(): list(linea.get_ydata()) for linea in eje.lines}
+
+
+def historia(**curvas):
+    """La History de un entrenamiento con esas curvas."""
+    return SimpleNamespace(history=curvas, epoch=list(range(len(curvas["loss"]))))
+
+
+def test_la_evolucion_dibuja_las_curvas_y_dice_la_mejor_epoca(capsys):
+    hist = historia(
+        loss=[3.0, 2.0, 1.0],
+        accuracy=[0.1, 0.2, 0.3],
+        val_loss=[4.0, 3.5, 3.8],
+        val_accuracy=[0.2, 0.5, 0.4],
+    )
+    p.mostrarEvolucion(hist, "Evolución")
+    perdida, aciertos = p.plt.figure("Evolución").axes
+    assert lineas(perdida)["Entrenamiento"] == [3.0, 2.0, 1.0]
+    assert lineas(perdida)["Validación"] == [4.0, 3.5, 3.8]
+    assert lineas(aciertos)["Entrenamiento"] == [0.1, 0.2, 0.3]
+    assert lineas(aciertos)["Validación"] == [0.2, 0.5, 0.4]
+    (mejor,) = (linea for linea in aciertos.lines if "época" in linea.get_label())
+    assert list(mejor.get_xdata()) == [2, 2]
+    assert re.search("poca.* 2 de 3", capsys.readouterr().out)
+
+
+def test_la_evolucion_del_ajuste_fino_sigue_a_la_de_su_cabeza():
+    curvas = {"loss": [9.0, 8.0], "accuracy": [0.0, 0.1]}
+    previa = historia(**curvas, val_loss=[9.0, 9.0], val_accuracy=[0.0, 0.0])
+    hist = historia(loss=[7.0], accuracy=[0.2], val_loss=[6.0], val_accuracy=[0.3])
+    p.mostrarEvolucion(hist, "Ajuste", fase_previa=previa)
+    perdida, aciertos = p.plt.figure("Ajuste").axes
+    assert lineas(perdida)["Entrenamiento"] == [9.0, 8.0, 7.0]
+    assert lineas(aciertos)["Validación"] == [0.0, 0.0, 0.3]
+    (mejor,) = (linea for linea in aciertos.lines if "época" in linea.get_label())
+    assert list(mejor.get_xdata()) == [3, 3]
+
+
+def con_imagenes(real):
+    """Datos con dos imágenes de train de cada clase y esas clases en test."""
+    train = p.Conjunto(conjunto_al_azar(6).x, np.repeat(np.eye(3), 2, axis=0))
+    test = p.Conjunto(conjunto_al_azar(len(real), semilla=5).x, np.eye(3)[real])
+    return p.Datos(train, None, test, tuple("abc"), ("ruido",))
+
+
+def test_la_matriz_de_confusion_reparte_cada_clase_real():
+    datos = con_imagenes([0, 0, 0, 0, 1, 1, 2])
+    p.mostrar_confusion("Confusión", datos, np.eye(3)[[0, 1, 1, 1, 1, 1, 0]])
+    (imagen,) = p.plt.figure("Confusión").axes[0].images
+    assert np.allclose(imagen.get_array(), [[0.25, 0.75, 0], [0, 1, 0], [1, 0, 0]])
+
+
+def test_cada_prediccion_dice_lo_predicho_y_si_falla_lo_cierto():
+    datos = con_imagenes([0, 1, 2])
+    p.mostrar_predicciones("Predicciones", datos, np.eye(3)[[0, 2, 2]], elegidas=[0, 1])
+    acierto, fallo = p.plt.figure("Predicciones").axes[:2]
+    assert (acierto.get_title(), acierto.title.get_color()) == ("a", "green")
+    assert (fallo.get_title(), fallo.title.get_color()) == ("c\n(es b)", "firebrick")
+    for i, eje in enumerate((acierto, fallo)):
+        assert np.array_equal(eje.images[0].get_array(), datos.test.x[i])
+
+
+def test_los_peores_pares_ensenan_un_fallo_y_un_ejemplo_de_la_otra_clase(capsys):
+    datos = con_imagenes([0, 0, 0, 1, 2])
+    p.mostrar_peores_pares("Pares", datos, np.eye(3)[[0, 1, 1, 1, 2]])
+    assert capsys.readouterr().out == "  a tomada por b: 2 veces en test\n"
+    fallo, ejemplo = p.plt.figure("Pares").axes[:2]
+    assert np.array_equal(fallo.images[0].get_array(), datos.test.x[1])
+    assert ejemplo.get_title() == "b\n(train)"
+    assert ejemplo.images[0].get_array().tobytes() in huellas(datos.train.x[2:4])
+
+
+def test_los_aciertos_por_clase_se_ordenan_por_los_de_la_segunda_red():
+    por_clase = {"una": {"a": 0.1, "b": 0.2, "c": 0.3}, "otra": {"a": 0.9, "b": 0.4, "c": 0.6}}
+    p.mostrar_por_clase("Por clase", por_clase)
+    (eje,) = p.plt.figure("Por clase").axes
+    assert [texto.get_text() for texto in eje.get_yticklabels()] == ["b", "c", "a"]
+    puntos = {linea.get_label(): list(linea.get_xdata()) for linea in eje.lines}
+    assert puntos == {"una": [0.2, 0.3, 0.1], "otra": [0.4, 0.6, 0.9]}
+
+
+def test_el_progreso_dice_en_cada_epoca_como_va_y_cuanto_queda(capsys):
+    progreso = p.Progreso()
+    progreso.set_params({"epochs": 8})
+    progreso.on_train_begin()
+    progreso.inicio -= 60
+    progreso.on_epoch_end(1, {"loss": 1.5, "accuracy": 0.25, "val_accuracy": 0.125})
+    linea = " ".join(capsys.readouterr().out.split())
+    assert linea.startswith("época 2/8 · pérdida 1,500 · aciertos 25,00 % · val. 12,50 %")
+    assert linea.endswith("· 1:00 (quedan 3:00)")
+
+
+def test_una_figura_que_quedo_abierta_no_impide_volver_a_dibujarla():
+    for _ in range(2):  # en un cuaderno, la de una ejecución interrumpida sigue ahí
+        (eje,) = p.nueva_figura("Lámina")
+        eje.plot([0, 1])
+    assert len(p.plt.figure("Lámina").axes) == 1
