@@ -2010,7 +2010,7 @@ def leer_lote_cifar(lote, nombre):
         x = np.frombuffer(pixeles, np.uint8).reshape(forma, order="F" if por_columnas else "C")
         finas = np.array([e for e in lote[b"fine_labels"] if isinstance(e, int)])
         gruesas = np.array([e for e in lote[b"coarse_labels"] if isinstance(e, int)])
-    if len(x) == 0 or x.shape[1:] != (3 * 32 * 32,):
+    if x.size == 0 or x.shape[1:] != (3 * 32 * 32,):
         raise ErrorEntrada(f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}")
     for etiquetas, clases in ((finas, 100), (gruesas, 20)):
         if etiquetas.shape != (len(x),) or etiquetas.dtype.kind != "i":

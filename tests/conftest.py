@@ -62,6 +62,23 @@ def mixed_float16():
     keras.config.set_dtype_policy(antes)
 
 
+def datos_o_error(leer):
+    """Lo que devuelve leer(), o el mensaje de su ErrorEntrada, que ocupa una línea."""
+    try:
+        return leer()
+    except p.ErrorEntrada as error:
+        mensaje = str(error)
+        assert len(mensaje.splitlines()) == 1, mensaje
+        return mensaje
+
+
+def rechazo(leer):
+    """El mensaje con el que leer() rechaza su entrada."""
+    mensaje = datos_o_error(leer)
+    assert isinstance(mensaje, str), "no se ha rechazado"
+    return mensaje
+
+
 # --- Datos diminutos en memoria ------------------------------------------------------------------
 
 
