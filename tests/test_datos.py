@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import shutil
 import tarfile
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 import practica2 as p
 
 PARTES = ("train", "val", "test")
+PRIMERA, ULTIMA = lista_aves()[0][0], lista_aves()[-1][0]
 
 
 def iguales(unos, otros):
@@ -37,13 +39,12 @@ def iguales(unos, otros):
 # --- CIFAR-100: lectura --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lugar", ["imagenes", "keras/datasets"])
 @pytest.mark.parametrize("formato", ["", "gz", "xz"])
-def test_cifar_se_lee_igual_de_una_carpeta_y_de_un_tar(formato, lugar, tmp_path):
-    escribir_cifar(tmp_path / lugar, formato)
+def test_cifar_se_lee_igual_de_una_carpeta_y_de_un_tar(formato, aislado):
+    escribir_cifar(aislado, formato)
     cifar = p.leer_cifar()
-    assert cifar.origen == ("CIFAR-100 real", "todas las imágenes")
-    assert cifar.nombres[3] == "cosa 3"
+    assert cifar.origen == ("CIFAR-100 real", "2.300 imágenes")
+    assert cifar.nombres[3] == "bear"
     assert cifar.superclases.tolist() == [c // 5 for c in range(100)]
     for x, y, cuantas in (
         (cifar.x_train, cifar.y_train, POR_CLASE),
@@ -60,7 +61,31 @@ def test_la_copia_de_quien_ejecuta_va_antes_que_la_cache_de_keras(tmp_path):
     danada = tmp_path / "keras/datasets/cifar-100-python.tar.gz"
     danada.parent.mkdir(parents=True)
     danada.write_bytes(b"")
-    assert p.leer_cifar().origen == ("CIFAR-100 real", "todas las imágenes")
+    assert p.leer_cifar().origen[0] == "CIFAR-100 real"
+
+
+def test_la_carpeta_y_el_archivo_de_la_cache_de_keras_se_usan_sin_red(tmp_path, monkeypatch):
+    de_la_cache = tmp_path / "keras/datasets"
+    carpeta = escribir_cifar(de_la_cache / "cifar-100-python_extracted")  # así la deja Keras 3
+    de_la_carpeta = p.leer_cifar()
+    shutil.rmtree(carpeta.parent)
+    archivo = escribir_cifar(de_la_cache, "gz").with_suffix(".tar.gz")
+    huella = hashlib.sha256(archivo.read_bytes()).hexdigest()
+    monkeypatch.setattr(p, "CIFAR_SHA256", huella)
+    del_archivo = p.leer_cifar()
+    assert de_la_carpeta.origen == del_archivo.origen == ("CIFAR-100 real", "2.300 imágenes")
+    assert np.array_equal(de_la_carpeta.x_train, del_archivo.x_train)
+
+
+def test_lo_que_esta_a_medias_en_la_cache_no_se_usa_ni_detiene_el_script(tmp_path):
+    de_la_cache = tmp_path / "keras/datasets"
+    (escribir_cifar(de_la_cache) / "test").write_bytes(b"a medias")
+    escribir_cifar(de_la_cache / "otra", "gz").with_suffix(".tar.gz").rename(
+        de_la_cache / "cifar-100-python.tar.gz"
+    )
+    (escribir_aves(de_la_cache, "2011") / PRIMERA).unlink()
+    assert p.leer_cifar().origen == ("CIFAR-100 SINTÉTICO",)
+    assert p.leer_aves(p.COMPLETO, 7).origen == ("aves SINTÉTICAS",)
 
 
 def test_sin_datos_y_sin_red_cifar_es_sintetico_y_lo_dice():
@@ -180,7 +205,7 @@ def test_un_pickle_que_falta_se_dice(nombre, aislado):
 
 
 @pytest.mark.parametrize(
-    "meta", [{}, {b"fine_label_names": ["texto"] * 100}, {b"fine_label_names": 3}]
+    "meta", [{}, {b"fine_label_names": [b"texto"] * 99}, {b"fine_label_names": 3}]
 )
 def test_unos_nombres_de_clase_incorrectos_se_rechazan(meta, aislado):
     (escribir_cifar(aislado) / "meta").write_bytes(pickle.dumps(meta, 4))
@@ -269,7 +294,7 @@ def test_sin_aves_y_sin_red_son_sinteticas_y_lo_dicen():
     assert datos.train.x.shape[1:] == (p.LADO_AVES, p.LADO_AVES, 3)
 
 
-def test_el_archivo_descargado_se_usa_sin_red_y_se_descomprime_una_vez(tmp_path, monkeypatch):
+def test_el_archivo_descargado_se_descomprime_una_vez_y_luego_no_hace_falta(tmp_path, monkeypatch):
     escribir_aves(tmp_path / "original", "2011")
     archivo = tmp_path / "keras/datasets/CUB_200_2011.tgz"
     archivo.parent.mkdir(parents=True)
@@ -277,12 +302,22 @@ def test_el_archivo_descargado_se_usa_sin_red_y_se_descomprime_una_vez(tmp_path,
         tar.add(tmp_path / "original/CUB_200_2011", "CUB_200_2011")
     monkeypatch.setattr(p, "AVES_MD5", hashlib.md5(archivo.read_bytes()).hexdigest())
     una = p.leer_aves(p.COMPLETO, 7)
-    monkeypatch.setattr(tarfile, "open", None)
+    archivo.unlink()
     assert iguales(una, p.leer_aves(p.COMPLETO, 7))
     assert una.origen == ("CUB-200-2011 real", "3 de sus 200 especies")
 
 
-PRIMERA, ULTIMA = lista_aves()[0][0], lista_aves()[-1][0]
+def test_si_a_lo_descomprimido_le_falta_algo_se_descomprime_otra_vez(tmp_path, monkeypatch):
+    escribir_aves(tmp_path / "original", "2011")
+    archivo = tmp_path / "keras/datasets/CUB_200_2011.tgz"
+    archivo.parent.mkdir(parents=True)
+    with tarfile.open(archivo, "w:gz") as tar:
+        tar.add(tmp_path / "original/CUB_200_2011", "CUB_200_2011")
+    monkeypatch.setattr(p, "AVES_MD5", hashlib.md5(archivo.read_bytes()).hexdigest())
+    una = p.leer_aves(p.COMPLETO, 7)
+    (foto,) = archivo.parent.glob(f"cub*/CUB_200_2011/images/{PRIMERA}")
+    foto.unlink()
+    assert iguales(una, p.leer_aves(p.COMPLETO, 7))
 
 
 def rechazo_de_las_aves():
@@ -376,16 +411,10 @@ def test_una_foto_que_no_es_de_train_ni_de_test_se_nombra(aislado):
     assert PRIMERA in rechazo_de_las_aves()
 
 
-def test_una_foto_con_otra_clase_que_su_carpeta_se_nombra(aislado):
-    escribir_aves(aislado, "2011")
-    cambiar(aislado / "CUB_200_2011/image_class_labels.txt", "1 1\n", "1 2\n")
-    assert PRIMERA in rechazo_de_las_aves()
-
-
 def test_una_linea_sin_valor_de_2011_se_nombra(aislado):
     escribir_aves(aislado, "2011")
-    anadir(aislado / "CUB_200_2011/classes.txt", "4")
-    assert "classes.txt: la línea de 4 " in rechazo_de_las_aves()
+    anadir(aislado / "CUB_200_2011/images.txt", "19")
+    assert "images.txt: la línea de 19 " in rechazo_de_las_aves()
 
 
 def test_cargardatos_sin_aves_lo_dice(tmp_path):
