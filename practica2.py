@@ -240,7 +240,7 @@ def entrenar(
         batch_size=batch_size,
         epochs=epocas,
         validation_data=(val.x, val.y),
-        callbacks=[mejor_epoca] if en_terminal else [mejor_epoca, Progreso()],
+        callbacks=[mejor_epoca, Progreso(en_terminal)],
         verbose=1 if en_terminal else 0,
     )
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, val.x))
@@ -1210,14 +1210,30 @@ class Lotes(keras.utils.PyDataset):
         self.orden = self.azar.permutation(len(self.conjunto.x))
 
 
+class ErrorNumerico(Exception):
+    """Un entrenamiento ya no puede seguir: su pérdida no es un número."""
+
+
 class Progreso(keras.callbacks.Callback):
-    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras."""
+    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras.
+    ErrorNumerico si la pérdida deja de ser finita: lo que venga después no significa nada."""
+
+    def __init__(self, en_terminal):
+        super().__init__()
+        self.en_terminal = en_terminal
 
     def on_train_begin(self, logs=None):
         self.inicio = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
         hechas, total = epoch + 1, self.params["epochs"]
+        if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
+            raise ErrorNumerico(
+                f"en la época {hechas} de {total}, la pérdida es {logs['loss']} en entrenamiento"
+                f" y {logs['val_loss']} en validación"
+            )
+        if self.en_terminal:
+            return
         gastado = time.perf_counter() - self.inicio
         print(
             f"  época {hechas:3}/{total} · pérdida {decimal(logs['loss'], 3)}"
@@ -2912,7 +2928,8 @@ MINUTOS_RAPIDO = {"1": 0.1, "2": 0.7, "3": 0.8, "bonus": 0.2}
 
 def main(argumentos=None, preentrenada=RESNET50):
     """Ejecuta la práctica con la red preentrenada que se diga y devuelve su Sesion. ErrorEntrada si
-    una entrada está mal; con Ctrl-C imprime lo medido y lo propaga."""
+    una entrada está mal y ErrorNumerico si una red no se puede entrenar; con eso o con Ctrl-C
+    imprime lo medido y lo propaga."""
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras
@@ -2929,13 +2946,23 @@ def main(argumentos=None, preentrenada=RESNET50):
         for numero, parte in enumerate(partes):
             gastado = time.perf_counter() - empieza
             imprimir_lo_que_falta(minutos, partes[:numero], partes[numero:], gastado)
-            PARTES[parte](sesion)
+            try:
+                PARTES[parte](sesion)
+            except ErrorNumerico as error:
+                raise ErrorNumerico(f"parte {parte}, {lo_ultimo(sesion)}: {error}") from error
             keras.backend.clear_session()  # las redes de una parte no estorban a la siguiente
         terminado = True
     finally:
         sesion.segundos = time.perf_counter() - inicio
         imprimir_resumen(sesion, terminado)
     return sesion
+
+
+def lo_ultimo(sesion):
+    """Detrás de qué experimento va el que estaba en marcha."""
+    if not sesion.resultados:
+        return "en el primer experimento"
+    return f"en el que sigue a «{sesion.resultados[-1].experimento}»"
 
 
 def leer_opciones(argumentos):
@@ -3074,8 +3101,8 @@ def imprimir_resumen(sesion, terminado):
 
 
 def ejecutar(argumentos=None):
-    """main con códigos de salida: 0; 2 si una entrada está mal; 130 tras Ctrl-C; y 141 si se ha ido
-    quien leía la salida."""
+    """main con códigos de salida: 0; 1 si una red no se puede entrenar; 2 si una entrada está mal;
+    130 tras Ctrl-C; y 141 si se ha ido quien leía la salida."""
     # Sin salida o sin salida de errores, porque están cerradas, se escribe en ninguna parte.
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for salida in (sys.stdout, sys.stderr):
@@ -3087,6 +3114,9 @@ def ejecutar(argumentos=None):
     except ErrorEntrada as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except ErrorNumerico as error:
+        print(f"Error de cálculo: {error}.", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # quien leía la salida (head, less) se ha ido
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # y Python todavía la vacía al terminar
         return 141

@@ -814,6 +814,30 @@ def test_con_el_modo_de_figuras_de_un_cuaderno_en_otro_python_el_script_empieza(
     assert proceso.returncode == 2 and b"--apartados" in proceso.stderr
 
 
+@pytest.mark.parametrize("perdida", [float("nan"), float("inf")])
+@pytest.mark.parametrize("en_terminal", [True, False])
+def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_terminal):
+    vigilante = p.Progreso(en_terminal)
+    vigilante.set_params({"epochs": 5})
+    vigilante.on_train_begin()
+    medidas = {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
+    vigilante.on_epoch_end(0, medidas)
+    for cual in ("loss", "val_loss"):
+        with pytest.raises(p.ErrorNumerico, match="época 2 de 5"):
+            vigilante.on_epoch_end(1, medidas | {cual: perdida})
+
+
+def test_tras_una_perdida_que_no_es_finita_se_imprime_lo_medido(monkeypatch, capsys):
+    """BaseNet con una tasa con la que diverge: una línea dice dónde, y hay RESUMEN."""
+    monkeypatch.setattr(p, "TASA_ADAM", 1e38)
+    monkeypatch.setattr(p, "RAPIDO", p.Alcance(*[1] * 7, imagenes_por_clase=4, especies=3))
+    assert p.ejecutar(["--rapido", "--apartados", "1"]) == 1
+    salida = capsys.readouterr()
+    assert "RESUMEN PARCIAL" in salida.out
+    (linea,) = salida.err.splitlines()
+    assert "parte 1, en el primer experimento" in linea and "época 1 de 1" in linea
+
+
 @pytest.fixture
 def pantalla(tmp_path):
     """Una pantalla virtual: (su nombre, función que dice si hay algo dibujado en ella)."""
