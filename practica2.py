@@ -1298,14 +1298,15 @@ def medir(resultado, datos, prob_val, prob_test=None, con_perdida=True):
     if prob_test is None:
         return resultado
     y, clases = datos.test.y, range(len(datos.clases))
-    top5 = top_k_accuracy_score(y.argmax(1), prob_test, k=min(5, len(clases)), labels=clases)
-    perdida = None
+    top5, perdida = 1.0, None  # con cinco clases o menos, siempre está entre las cinco
+    if len(clases) > 5:
+        top5 = float(top_k_accuracy_score(y.argmax(1), prob_test, k=5, labels=clases))
     if con_perdida:
         perdida = float(log_loss(y, normalize(prob_test.astype("float64"), "l1")))
     return replace(
         resultado,
         test=calcularAccuracy(y, prob_test),
-        top5=float(top5),
+        top5=top5,
         perdida_test=perdida,
     )
 
@@ -1340,7 +1341,8 @@ def nombrar_peores_pares(datos, prob):
 
 def indice_de_ejemplo(conjunto, clase):
     """Índice de una imagen de una clase: la de en medio."""
-    return int(np.median(np.flatnonzero(conjunto.y.argmax(1) == clase)))
+    indices = np.flatnonzero(conjunto.y.argmax(1) == clase)
+    return indices[(len(indices) - 1) // 2]
 
 
 # ===== TEXTOS Y TABLAS ===========================================================================
@@ -1542,6 +1544,7 @@ def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
         filas,
         columnas,
         num=nombre,
+        clear=True,  # por si en un cuaderno quedó abierta otra del mismo nombre
         figsize=tamano,
         layout="constrained",
         squeeze=False,

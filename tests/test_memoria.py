@@ -1,4 +1,4 @@
-"""La memoria: las cifras que RESUMEN pone junto a las suyas, los resultados, las figuras, el PDF."""
+"""La memoria: las cifras que RESUMEN pone junto a las suyas, los resultados, figuras y PDF."""
 
 import hashlib
 import json
