@@ -698,8 +698,8 @@ def construir_base(preentrenada, lado=None):
 def cargar_preentrenada(preentrenada, lado=None):
     """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si el fichero de pesos no es de
     esa red."""
-    cura = f"ponga los pesos de {preentrenada.nombre} sin cabeza o quite el fichero"
-    with al_leer(preentrenada.fichero, cura, (OSError, ValueError, KeyError, RuntimeError)):
+    remedio = f"ponga los pesos de {preentrenada.nombre} sin cabeza o quite el fichero"
+    with al_leer(preentrenada.fichero, remedio, (OSError, ValueError, KeyError, RuntimeError)):
         return preentrenada.constructor(
             include_top=False,
             weights=preentrenada.fichero,
@@ -1348,7 +1348,7 @@ def indice_de_ejemplo(conjunto, clase):
 # ===== TEXTOS Y TABLAS ===========================================================================
 
 ANCHO = 110  # columnas de los títulos
-CURA_FIGURAS = "elija una carpeta en la que se pueda escribir"
+REMEDIO_FIGURAS = "elija una carpeta en la que se pueda escribir"
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 
 # Cómo se enseñan los resultados en esta ejecución.
@@ -1577,7 +1577,7 @@ def guardar_figuras(figuras, carpeta):
     """Guarda cada figura en la carpeta de --figuras, en PNG, con su nombre."""
     for figura in figuras:
         nombre = re.sub(r"\W", "_", figura.get_label().lower())
-        with al_leer(carpeta, CURA_FIGURAS):
+        with al_leer(carpeta, REMEDIO_FIGURAS):
             figura.savefig(carpeta / f"{nombre}.png", dpi=110)
 
 
@@ -1776,7 +1776,7 @@ class ErrorEntrada(Exception):
 
 
 @contextmanager
-def al_leer(que, cura, errores=(OSError, ValueError)):
+def al_leer(que, remedio, errores=(OSError, ValueError)):
     """Convierte los errores de leer una entrada en un ErrorEntrada que dice cómo se arregla."""
     try:
         yield
@@ -1787,7 +1787,7 @@ def al_leer(que, cura, errores=(OSError, ValueError)):
         if isinstance(error, OSError):
             motivo = "no existe" if isinstance(error, FileNotFoundError) else "no se puede leer"
             que = error.filename or que
-        raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {cura}") from error
+        raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {remedio}") from error
 
 
 def carpeta_imagenes():
@@ -1817,7 +1817,7 @@ SUFIJOS_FOTO = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp
 SUFIJOS_PESOS = (".h5", ".hdf5", ".keras")
 SUFIJOS_ARCHIVO = (".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zip", "_archive")
 FICHERO_CUANTOS = ".cuantos"  # dice cuántos ficheros hay en una carpeta descomprimida
-CURA_ARCHIVO = "vuelva a descargarlo o quítelo"
+REMEDIO_ARCHIVO = "vuelva a descargarlo o quítelo"
 AJENOS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # los ponen macOS y Windows
 
 
@@ -1894,11 +1894,11 @@ def abrir_archivo(archivo):
     """Recorre un tar o un zip: da la ruta de cada fichero y la función que lo abre. ErrorEntrada si
     una ruta sale de la carpeta: no hace falta tarfile.data_filter, que no está en el Python de
     Debian 12."""
-    with al_leer(archivo, CURA_ARCHIVO, Exception):  # uno dañado puede lanzar cualquier cosa
+    with al_leer(archivo, REMEDIO_ARCHIVO, Exception):  # uno dañado puede lanzar cualquier cosa
         for nombre, abrir in miembros(archivo):
             partes = partes_de_ruta(nombre)
             if partes is None:
-                raise ErrorEntrada(f"{archivo}: {nombre} sale de su carpeta; {CURA_ARCHIVO}")
+                raise ErrorEntrada(f"{archivo}: {nombre} sale de su carpeta; {REMEDIO_ARCHIVO}")
             if partes:
                 yield "/".join(partes), abrir
 
@@ -1949,10 +1949,10 @@ def descomprimir(archivos, nombre="imagenes"):
     destino = caches_keras()[-1] / "datasets" / f"{nombre}-descomprimido-{numero}"
     if esta_entera(destino):
         return destino
-    cura = f"compruebe que está entero y que quedan 3 GB libres en {destino.parent}"
+    remedio = f"compruebe que está entero y que quedan 3 GB libres en {destino.parent}"
     for archivo in archivos:
         print(f"  Descomprimiendo {archivo.name} en la caché de Keras…")
-    with al_leer(archivos[0], cura, Exception):
+    with al_leer(archivos[0], remedio, Exception):
         destino.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destino.parent) as provisional:
             nueva = Path(provisional) / "nueva"
@@ -2250,7 +2250,7 @@ CIFAR_URLS = (  # 169 MB; el segundo servidor es el oficial, que a veces tarda u
 )
 CIFAR_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 CLASES_MD5 = "9295dc8e20f9e2e862978c5334db9bb8"  # de los nombres de las clases, con un espacio
-CURA_CIFAR = "bórrelo y vuelva a descargar CIFAR-100, la versión para Python"
+REMEDIO_CIFAR = "bórrelo y vuelva a descargar CIFAR-100, la versión para Python"
 MAXIMO_ORDENES = 5_000_000  # de un pickle; los publicados tienen 300.000
 
 
@@ -2369,20 +2369,20 @@ def leer_lugar_cifar(lugar):
         por_clase = np.bincount(lotes[-1][1], minlength=100)
         if por_clase.min() < (2 if nombre == "train" else 1):
             raise ErrorEntrada(
-                f"{lugar}, {nombre}: no tiene imágenes de las 100 clases; {CURA_CIFAR}"
+                f"{lugar}, {nombre}: no tiene imágenes de las 100 clases; {REMEDIO_CIFAR}"
             )
     meta = leer_pickle(contenidos["meta"], f"{lugar}, meta")
-    with al_leer(f"{lugar}, meta", CURA_CIFAR, Exception):
+    with al_leer(f"{lugar}, meta", REMEDIO_CIFAR, Exception):
         nombres = tuple(a_texto(nombre) for nombre in a_valor(meta[b"fine_label_names"]))
     if len(nombres) != 100:
-        raise ErrorEntrada(f"{lugar}, meta: no tiene el nombre de las 100 clases; {CURA_CIFAR}")
+        raise ErrorEntrada(f"{lugar}, meta: no tiene el nombre de las 100 clases; {REMEDIO_CIFAR}")
     return *lotes, nombres
 
 
 def pickles_cifar(lugar):
     """Bytes de los ficheros train, test y meta, de una carpeta o de un archivo sin extraer."""
     contenidos = {}
-    with al_leer(lugar, CURA_CIFAR, Exception):
+    with al_leer(lugar, REMEDIO_CIFAR, Exception):
         if lugar.is_dir():
             for nombre in PICKLES_CIFAR:
                 with open(lugar / nombre, "rb") as abierto:
@@ -2395,7 +2395,7 @@ def pickles_cifar(lugar):
                     contenidos[nombre] = leer_entero(abierto)
     for nombre in PICKLES_CIFAR:
         if nombre not in contenidos:
-            raise ErrorEntrada(f"{lugar}: no tiene {nombre}; {CURA_CIFAR}")
+            raise ErrorEntrada(f"{lugar}: no tiene {nombre}; {REMEDIO_CIFAR}")
     return contenidos
 
 
@@ -2433,7 +2433,7 @@ class LectorSeguro(pickle.Unpickler):
 def leer_pickle(contenido, nombre):
     """Diccionario de los bytes de un pickle de CIFAR-100, con lo que haya que construir como
     Apuntado y las claves como bytes."""
-    with al_leer(nombre, CURA_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
+    with al_leer(nombre, REMEDIO_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
         # Antes se mira orden por orden, sin obedecerlas: una cortada falla aquí, y un número de
         # casilla que salta haría reservar memoria hasta él.
         casillas = 0
@@ -2495,11 +2495,13 @@ def a_texto(valor):
 
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
-    with al_leer(f"{nombre}, falta o está mal", CURA_CIFAR, Exception):
+    with al_leer(f"{nombre}, falta o está mal", REMEDIO_CIFAR, Exception):
         x = a_valor(lote[b"data"])
         filas = isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.shape[1:] == (3 * 32 * 32,)
         if not filas or x.size == 0:
-            raise ErrorEntrada(f"{nombre}: las imágenes no son filas de 3.072 bytes; {CURA_CIFAR}")
+            raise ErrorEntrada(
+                f"{nombre}: las imágenes no son filas de 3.072 bytes; {REMEDIO_CIFAR}"
+            )
         finas = leer_etiquetas(lote[b"fine_labels"], len(x), 100)
         gruesas = leer_etiquetas(lote[b"coarse_labels"], len(x), 20)
     return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), finas, gruesas
@@ -2553,7 +2555,7 @@ def cifar_sintetico(imagenes_por_clase=None):
 
 AVES_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"  # 1,1 GB
 AVES_MD5 = "97eceeb196236b17998738112f37df78"
-CURA_LISTA = "copie otra vez la lista entera"
+REMEDIO_LISTA = "copie otra vez la lista entera"
 MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la validación cruzada
 MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
 ESPECIES_SINTETICAS = 10
@@ -2768,7 +2770,7 @@ def leer_listas_2011(de_rutas, de_particion):
     sueltos = rutas.keys() ^ particion.keys()
     if sueltos:
         raise ErrorEntrada(
-            f"{de_particion}: el id {min(sueltos)} falta aquí o en {de_rutas.name}; {CURA_LISTA}"
+            f"{de_particion}: el id {min(sueltos)} falta aquí o en {de_rutas.name}; {REMEDIO_LISTA}"
         )
     train, test = [], []
     for identificador, texto in rutas.items():
@@ -2786,7 +2788,7 @@ def leer_por_id(fichero):
         identificador, *valor = linea.split(maxsplit=1)
         if not valor:
             raise ErrorEntrada(
-                f"{fichero}: la línea de {identificador} no tiene valor; {CURA_LISTA}"
+                f"{fichero}: la línea de {identificador} no tiene valor; {REMEDIO_LISTA}"
             )
         valores[identificador] = valor[0]
     return valores
@@ -2823,7 +2825,7 @@ def leer_ruta(linea, fichero):
 def leer_lineas(fichero):
     """Líneas no vacías y no repetidas de un fichero de texto, sin blancos a los lados. Está en
     UTF-8 o en una de las dos codificaciones de Windows, UTF-16 y cp1252."""
-    with al_leer(fichero, f"{CURA_LISTA}, como texto en UTF-8"):
+    with al_leer(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
         contenido = fichero.read_bytes()
         if contenido.startswith((b"\xff\xfe", b"\xfe\xff")) or contenido[1:2] == b"\0":
             texto = contenido.decode("utf-16")
@@ -2835,7 +2837,7 @@ def leer_lineas(fichero):
     lineas = [linea.strip() for linea in texto.splitlines()]
     lineas = list(dict.fromkeys(linea for linea in lineas if linea))
     if not lineas:
-        raise ErrorEntrada(f"{fichero}: está vacío; {CURA_LISTA}")
+        raise ErrorEntrada(f"{fichero}: está vacío; {REMEDIO_LISTA}")
     return lineas
 
 
@@ -2849,20 +2851,20 @@ def comprobar_listas(listas):
             f" listas: cópielas o quítelas de las listas de {listas.leidas_de}"
         )
     if not (listas.train and listas.test):
-        raise ErrorEntrada(f"{carpeta}: train o test no tiene imágenes; {CURA_LISTA}")
+        raise ErrorEntrada(f"{carpeta}: train o test no tiene imágenes; {REMEDIO_LISTA}")
     repetidas = set(listas.train) & set(listas.test)
     if repetidas:
-        raise ErrorEntrada(f"{carpeta}: {min(repetidas)} está en train y en test; {CURA_LISTA}")
+        raise ErrorEntrada(f"{carpeta}: {min(repetidas)} está en train y en test; {REMEDIO_LISTA}")
     clases, cuentas = np.unique([r.split("/")[0] for r in listas.train], return_counts=True)
     if cuentas.min() < MINIMO_POR_CLASE:
         raise ErrorEntrada(
             f"{carpeta / clases[cuentas.argmin()]}: necesita {MINIMO_POR_CLASE} imágenes de train;"
-            f" {CURA_LISTA}"
+            f" {REMEDIO_LISTA}"
         )
-    cojas = {ruta.split("/")[0] for ruta in listas.test} ^ set(clases)
-    if cojas:
+    incompletas = {ruta.split("/")[0] for ruta in listas.test} ^ set(clases)
+    if incompletas:
         raise ErrorEntrada(
-            f"{carpeta}: la clase {min(cojas)} no tiene imágenes de train o de test; {CURA_LISTA}"
+            f"{carpeta}: la clase {min(incompletas)} no tiene imágenes de train o de test; {REMEDIO_LISTA}"
         )
     if len(clases) < MINIMO_ESPECIES:
         raise ErrorEntrada(f"{carpeta}: hacen falta {MINIMO_ESPECIES} especies")
@@ -2989,10 +2991,10 @@ def leer_opciones(argumentos):
     if not 0 <= leidas.semilla < 2**32:
         raise ErrorEntrada("--semilla: ha de ser un entero entre 0 y 4.294.967.295")
     if leidas.figuras:
-        with al_leer(leidas.figuras, CURA_FIGURAS):
+        with al_leer(leidas.figuras, REMEDIO_FIGURAS):
             leidas.figuras.mkdir(parents=True, exist_ok=True)
         if not os.access(leidas.figuras, os.W_OK):
-            raise ErrorEntrada(f"{leidas.figuras}: {CURA_FIGURAS}")
+            raise ErrorEntrada(f"{leidas.figuras}: {REMEDIO_FIGURAS}")
     return leidas
 
 
