@@ -2864,7 +2864,8 @@ def comprobar_listas(listas):
     incompletas = {ruta.split("/")[0] for ruta in listas.test} ^ set(clases)
     if incompletas:
         raise ErrorEntrada(
-            f"{carpeta}: la clase {min(incompletas)} no tiene imágenes de train o de test; {REMEDIO_LISTA}"
+            f"{carpeta}: la clase {min(incompletas)} no tiene imágenes de train o de test;"
+            f" {REMEDIO_LISTA}"
         )
     if len(clases) < MINIMO_ESPECIES:
         raise ErrorEntrada(f"{carpeta}: hacen falta {MINIMO_ESPECIES} especies")
