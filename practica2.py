@@ -228,7 +228,6 @@ def entrenar(
         patience=epocas,
         restore_best_weights=True,
     )
-    en_terminal = sys.stdout.isatty()
     if transformar is None:
         x, y, batch_size = train.x, train.y, lote
     else:
@@ -240,8 +239,8 @@ def entrenar(
         batch_size=batch_size,
         epochs=epocas,
         validation_data=(val.x, val.y),
-        callbacks=[mejor_epoca, Progreso(en_terminal)],
-        verbose=1 if en_terminal else 0,
+        callbacks=[mejor_epoca, Progreso()],
+        verbose=1 if sys.stdout.isatty() else 0,
     )
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, val.x))
 
@@ -1218,10 +1217,6 @@ class Progreso(keras.callbacks.Callback):
     """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras.
     ErrorNumerico si la pérdida deja de ser finita: lo que venga después no significa nada."""
 
-    def __init__(self, en_terminal):
-        super().__init__()
-        self.en_terminal = en_terminal
-
     def on_train_begin(self, logs=None):
         self.inicio = time.perf_counter()
 
@@ -1232,7 +1227,7 @@ class Progreso(keras.callbacks.Callback):
                 f"en la época {hechas} de {total}, la pérdida es {logs['loss']} en entrenamiento"
                 f" y {logs['val_loss']} en validación"
             )
-        if self.en_terminal:
+        if sys.stdout.isatty():
             return
         gastado = time.perf_counter() - self.inicio
         print(

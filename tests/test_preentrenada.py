@@ -210,12 +210,6 @@ def test_un_fichero_de_pesos_incorrecto_se_rechaza_nombrandolo(estropear, aislad
     assert str(fichero) in str(rechazo.value) and "\n" not in str(rechazo.value)
 
 
-def test_una_carpeta_con_el_nombre_de_los_pesos_se_rechaza(aislado):
-    (aislado / DIMINUTA.nombre_fichero).mkdir()
-    with pytest.raises(p.ErrorEntrada, match=DIMINUTA.nombre_fichero):
-        p.buscar_pesos(DIMINUTA)
-
-
 # --- Las cabezas ---------------------------------------------------------------------------------
 
 

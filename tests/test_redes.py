@@ -611,7 +611,8 @@ def test_el_progreso_dice_en_cada_epoca_como_va_y_cuanto_queda(capsys):
     progreso.set_params({"epochs": 8})
     progreso.on_train_begin()
     progreso.inicio -= 60
-    progreso.on_epoch_end(1, {"loss": 1.5, "accuracy": 0.25, "val_accuracy": 0.125})
+    logs = {"loss": 1.5, "accuracy": 0.25, "val_loss": 2.5, "val_accuracy": 0.125}
+    progreso.on_epoch_end(1, logs)
     linea = " ".join(capsys.readouterr().out.split())
     assert linea.startswith("época 2/8 · pérdida 1,500 · aciertos 25,00 % · val. 12,50 %")
     assert linea.endswith("· 1:00 (quedan 3:00)")
