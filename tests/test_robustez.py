@@ -816,8 +816,9 @@ def test_con_el_modo_de_figuras_de_un_cuaderno_en_otro_python_el_script_empieza(
 
 @pytest.mark.parametrize("perdida", [float("nan"), float("inf")])
 @pytest.mark.parametrize("en_terminal", [True, False])
-def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_terminal):
-    vigilante = p.Progreso(en_terminal)
+def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_terminal, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: en_terminal)
+    vigilante = p.Progreso()
     vigilante.set_params({"epochs": 5})
     vigilante.on_train_begin()
     medidas = {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
