@@ -9,9 +9,8 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
     Bonus        una red que aprende las 100 clases, y su comité con la del Apartado 2.
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
-Datos:       los busca en imagenes/ (véase imagenes/README.md); si faltan, los descarga en la caché
-             de Keras; sin red, usa datos sintéticos y pesos aleatorios, y lo dice en cada parte, en
-             cada figura y en RESUMEN. No escribe nada más, salvo las figuras con --figuras.
+Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice. Solo
+             escribe en la caché de Keras lo que descarga o descomprime, y las figuras de --figuras.
 Duración:    entre tres cuartos de hora y hora y tres cuartos en dos núcleos sin GPU.
 Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
 
@@ -72,7 +71,7 @@ def sin_lineas_de_arranque():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # después, solo los errores que lo detienen
-MODO_FIGURAS = os.environ.pop("MPLBACKEND", None)  # después: puede no estar instalado
+MODO_FIGURAS = os.environ.pop("MPLBACKEND", None)  # asegurar_figuras prueba si está instalado
 with sin_lineas_de_arranque():
     import keras
 
@@ -91,6 +90,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import normalize
 from sklearn.svm import SVC
+
+sys.excepthook = sys.__excepthook__  # desde aquí, de Ctrl-C se encarga ejecutar
 
 # ===== LO QUE FIJA EL GUION, Y CUÁNTO SE ENTRENA =================================================
 
@@ -115,7 +116,7 @@ class Alcance:
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20, especies=10)  # --rapido
+RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20, especies=10)  # en el mismo orden
 
 # ===== TIPOS QUE COMPARTEN LAS PARTES ============================================================
 
@@ -318,9 +319,9 @@ def adam(pasos):
 # ===== APARTADO 2: mejora de BaseNet =============================================================
 
 LOTE = 128  # imágenes; 88 pasos por época
-TASA_SGD = 0.2  # pico del ciclo; con batch normalization, el orden de He et al. (2016)
+TASA_SGD = 0.2  # pico del ciclo; la de He et al. (2016), con batch normalization, es 0,1
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
-DESPLAZAMIENTO = 0.125  # 4 px de 32, la ampliación habitual en CIFAR (He et al., 2016)
+DESPLAZAMIENTO = 0.125  # 4 px de 32, lo habitual en CIFAR (He et al., 2016)
 AREA_BORRADA = (0.03, 0.125)  # fracción que tapa el borrado: alrededor de 8 x 8 px
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
 SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
@@ -355,7 +356,7 @@ class Receta:
     aumento: bool = False
     filtros: tuple = ()  # de la primera convolución (con blanqueo, siempre 24) y de cada etapa
     batchnorm: bool = False
-    l2: float = 0.0  # se suma a la pérdida l2·Σw²: es un weight decay de 2·l2
+    l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
     optimizador: Callable = adam
@@ -395,10 +396,10 @@ RECETA_FINAL = Receta(
     batchnorm=True,  # +7,6
     l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016); con el suavizado, +0,9
     suavizado=0.1,  # el de Szegedy et al. (2016)
-    dropout=0.0,  # 0,2 resta 3,9 puntos
+    dropout=0.0,  # con 0,2, -3,9
     optimizador=sgd_ciclo,  # +10,7 frente a Adam de tasa constante
-    residual=False,  # resta 14,9 puntos
-    borrado=False,  # resta 2,9
+    residual=False,  # con ellas, -14,9
+    borrado=False,  # con él, -2,9
     blanqueo=True,  # +4,0
 )
 
@@ -454,9 +455,9 @@ def subir_escalera(datos, sesion):
 
 def entrenar_red_final(datos, sesion):
     """2.2. La red de RECETA_FINAL: sus capas, su entrenamiento, sus aciertos y sus fallos."""
-    print(f"\n2.2 Red final, {sesion.alcance.epocas_mejorada} épocas")
-    capas, total_macs = mostrar_capas(construir_mejorada(RECETA_FINAL, datos))
     epocas = sesion.alcance.epocas_mejorada
+    print(f"\n2.2 Red final, {epocas} épocas")
+    capas, total_macs = mostrar_capas(construir_mejorada(RECETA_FINAL, datos))
     mejorada = entrenar_receta(RECETA_FINAL, datos, epocas, sesion.semilla)
     prob_test = predecir(mejorada.modelo, datos.test.x)
     sesion.anotar(
@@ -560,10 +561,9 @@ def primera_convolucion(x, receta, x_train):
 
 
 def nucleo_blanqueo(x):
-    """Núcleo (2, 2, 3, 24) cuyas salidas no tienen correlación en los parches de 2x2 de x, imágenes
-    (n, 32, 32, 3). Son las componentes principales de los parches divididas por su desviación
-    típica, cada una con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page,
-    2019)."""
+    """Núcleo (2, 2, 3, 24) de los parches de 2x2 de x, imágenes (n, 32, 32, 3): sus 12 componentes
+    principales divididas por su desviación típica, cuyas salidas no tienen correlación, cada una
+    con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
     x = (x[::10] - x.mean((0, 1, 2))) / x.std((0, 1, 2))  # basta con una imagen de cada diez
     # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
     esquinas = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
@@ -637,7 +637,8 @@ def apartado3(sesion):
     titulo(f"APARTADO 3 · {preentrenada.nombre} en Caltech-UCSD", datos)
     print(f"  {len(datos.clases)} especies")
     imprimir_tamanos(datos)
-    print("  Las «dos últimas capas» de ResNet50 que quita el guion son avg_pool y predictions.")
+    print("  Las «dos últimas capas» que quita el guion son avg_pool y predictions; 3.1.A y 3.2")
+    print("  vuelven a poner la media de avg_pool, y 3.1.B no.")
     repartidas = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
     nombres = [datos.clases[clase] for clase in datos.train.y[repartidas].argmax(1)]
     mostrar_rejilla("Aves de entrenamiento", datos.train.x[repartidas], nombres)
@@ -698,7 +699,7 @@ def cargar_preentrenada(preentrenada, lado=None):
     """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si el fichero de pesos no es de
     esa red."""
     remedio = f"ponga los pesos de {preentrenada.nombre} sin cabeza o quite el fichero"
-    with al_leer(preentrenada.fichero, remedio, (OSError, ValueError, KeyError, RuntimeError)):
+    with con_remedio(preentrenada.fichero, remedio, (OSError, ValueError, KeyError, RuntimeError)):
         return preentrenada.constructor(
             include_top=False,
             weights=preentrenada.fichero,
@@ -708,8 +709,9 @@ def cargar_preentrenada(preentrenada, lado=None):
 
 def plegar(modelo):
     """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución que la
-    precede (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo. El sesgo que resulta
-    queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños no debe moverse."""
+    precede, que ha de tener una (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo.
+    El sesgo que resulta queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
+    no debe moverse."""
     precision, _ = precision_preentrenada()
 
     def copiar(capa):
@@ -757,7 +759,7 @@ def precision_preentrenada():
         return de_las_demas, "hay GPU"
     if "amx_bf16" in leer_cpuinfo():
         return "mixed_bfloat16", "hay AMX"
-    return "float32", "el procesador no tiene AMX"
+    return "float32", "no consta que el procesador tenga AMX"
 
 
 def extraer(base, datos):
@@ -824,12 +826,13 @@ def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
 
 
 def a_float32(x, azar):
-    """El lote en float32: los mapas se guardan en float16."""
+    """El lote en float32. Servir los mapas, que están en float16, por lotes evita que fit los
+    convierta todos a la vez."""
     return x.astype("float32")
 
 
 def cabeza_salida(datos):
-    """3.1.A, solo la salida: (n, 2048) -> (n, clases)."""
+    """3.1.A, solo la salida: (n, 2048) -> (n, clases). Lo que va delante no se entrena."""
     return construir_cabeza(datos, capas_escala(datos.train.x))
 
 
@@ -907,7 +910,7 @@ def probar_clasificadores(vectores, sesion):
         normalize(raiz_cuadrada(parte.x)) for parte in (vectores.train, vectores.val, vectores.test)
     )
     clases = vectores.train.y.argmax(1)
-    particiones = StratifiedKFold(
+    pliegues = StratifiedKFold(
         min(PLIEGUES, np.bincount(clases).min()),
         shuffle=True,
         random_state=sesion.semilla,
@@ -916,8 +919,8 @@ def probar_clasificadores(vectores, sesion):
     clasificadores = [
         (
             "SVM lineal",
-            # Con np.inner los productos se calculan de una vez: cinco veces antes que con "linear".
-            GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=particiones),
+            # np.inner calcula los productos de una vez: cinco veces más rápido que "linear".
+            GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=pliegues),
         ),
         (
             "discriminante lineal",
@@ -926,7 +929,7 @@ def probar_clasificadores(vectores, sesion):
                 GridSearchCV(
                     LinearDiscriminantAnalysis("lsqr"),
                     {"shrinkage": CONTRACCIONES},
-                    cv=particiones,
+                    cv=pliegues,
                 ),
             ),
         ),
@@ -984,7 +987,7 @@ LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
 LADO_AJUSTE = 160  # px de los recortes con los que se entrena; abaratan la época a la mitad
 RECORTE_MINIMO = 128  # px de 224: con menos, al recorte le falta el ave
 TASA_AJUSTE = 1e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
-MEZCLAS = (0.25, 0.5, 0.75, 1.0)  # parte de los pesos ajustados que se prueba; 1 son todos
+MEZCLAS = (0.25, 0.5, 0.75, 1.0)  # fracciones del ajuste que se prueban; 1 es el ajuste entero
 
 
 def ajustar(datos, vectores, cabeza, sesion):
@@ -1058,26 +1061,28 @@ def mezclar_pesos(pesos_iniciales, ajuste, datos):
     que los aciertos.
 
     Devuelve el Entrenamiento con las probabilidades de validación de esos pesos, y lo probado:
-    [(parte de los pesos ajustados, aciertos, pérdida)].
+    [(fracción ajustada, aciertos, pérdida)].
     """
     modelo, pesos_finales = ajuste.modelo, ajuste.modelo.get_weights()
     probadas = []
     menor_perdida = np.inf
-    for parte in MEZCLAS:
+    for fraccion in MEZCLAS:
         pesos = []
         for inicial, final in zip(pesos_iniciales, pesos_finales):
-            pesos.append(inicial + parte * (final - inicial))
+            pesos.append(inicial + fraccion * (final - inicial))
         modelo.set_weights(pesos)
         prob_val = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
         aciertos = calcularAccuracy(datos.val.y, prob_val)
         perdida = float(log_loss(datos.val.y, prob_val))
-        probadas.append((parte, aciertos, perdida))
+        probadas.append((fraccion, aciertos, perdida))
         print(
-            f"  {decimal(100 * parte, 0)} % ajustados: val. {porcentaje(aciertos)},"
+            f"  {decimal(100 * fraccion, 0)} % ajustados: val. {porcentaje(aciertos)},"
             f" pérdida {decimal(perdida, 3)}"
         )
         if perdida < menor_perdida:
-            menor_perdida, mejores_pesos, mejor_prob_val = perdida, pesos, prob_val
+            menor_perdida, mejor_fraccion = perdida, fraccion
+            mejores_pesos, mejor_prob_val = pesos, prob_val
+    print(f"  Se queda con el {decimal(100 * mejor_fraccion, 0)} %, el de menor pérdida.")
     modelo.set_weights(mejores_pesos)
     return replace(ajuste, prob_val=mejor_prob_val), probadas
 
@@ -1135,6 +1140,7 @@ def perdida_jerarquica(superclases, suavizado):
     """Entropía cruzada de las clases, suavizada, más la de sus superclases, cuya probabilidad es la
     suma de las de sus clases: confundir un roble con un arce cuesta menos que con un tanque, sin
     una sola neurona más."""
+    clase_a_superclase = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
 
     def perdida(y, prob):
         entropia_cruzada = keras.losses.categorical_crossentropy
@@ -1145,7 +1151,6 @@ def perdida_jerarquica(superclases, suavizado):
         )
         return fina + PESO_SUPERCLASE * gruesa
 
-    clase_a_superclase = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
     return perdida
 
 
@@ -1468,9 +1473,9 @@ def imprimir_resultados(resultados):
     if con_veredicto:
         esperadas = decimal(PROBABILIDAD_FUERA * con_veredicto, 1)
         print(
-            "± es la desviación típica entre semillas; queda «dentro» lo que otra semilla cambia el"
-            f" 95 % de las veces.\nDe {con_veredicto} filas con veredicto, se espera que el azar"
-            f" saque fuera {esperadas}."
+            "± es la desviación típica entre semillas. «Dentro»: con otra semilla se espera una"
+            " diferencia así o menor\nen el 95 % de los casos. Filas con veredicto:"
+            f" {con_veredicto}; por azar, fuera: {esperadas}."
         )
 
 
@@ -1510,7 +1515,7 @@ def mostrar_capas(modelo):
                 type(capa).__name__,
                 str(lados[0]) if lados else "—",
                 f"{desde[1]} → {hasta[1]}",
-                f"{desde[-1]} → {hasta[-1]}" if len(desde) == 4 else "—",
+                f"{desde[-1]} → {hasta[-1]}" if len(desde) == len(hasta) == 4 else "—",
                 decimal(capa.count_params(), 0),
                 decimal(macs(capa), 0),
             )
@@ -1564,7 +1569,8 @@ def pausa(texto):
             nombres = " · ".join(figura.get_label() for figura in figuras)
             print(f"  Sin pantalla; figuras: {nombres}")
     if PRESENTACION.esperar_tecla and sys.stdin and sys.stdin.isatty():
-        input("  Pulse Intro para continuar… ")
+        with suppress(EOFError):  # Ctrl-D también continúa
+            input("  Pulse Intro para continuar… ")
     plt.close("all")
 
 
@@ -1572,7 +1578,7 @@ def guardar_figuras(figuras, carpeta):
     """Guarda cada figura en la carpeta de --figuras, en PNG, con su nombre."""
     for figura in figuras:
         nombre = re.sub(r"\W", "_", figura.get_label().lower())
-        with al_leer(carpeta, REMEDIO_FIGURAS):
+        with con_remedio(carpeta, REMEDIO_FIGURAS):
             figura.savefig(carpeta / f"{nombre}.png", dpi=110)
 
 
@@ -1761,6 +1767,8 @@ def mostrar_proyeccion(nombre, datos, vectores, modelo, semilla):
 
 
 # ===== LECTURA DE DATOS Y PESOS ==================================================================
+# No hace falta leerla para seguir la práctica. Aquí un archivo está comprimido (tar, zip…); los
+# demás son ficheros.
 
 AQUI = Path(__file__).resolve().parent  # las rutas no dependen de la carpeta de trabajo
 VARIABLE_IMAGENES = "PRACTICA2_IMAGENES"  # nombra otra carpeta en lugar de imagenes/
@@ -1771,8 +1779,8 @@ class ErrorEntrada(Exception):
 
 
 @contextmanager
-def al_leer(que, remedio, errores=(OSError, ValueError)):
-    """Convierte los errores de leer una entrada en un ErrorEntrada que dice cómo se arregla."""
+def con_remedio(que, remedio, errores=(OSError, ValueError)):
+    """Convierte los errores de leer o escribir en un ErrorEntrada que dice cómo se arreglan."""
     try:
         yield
     except ErrorEntrada:
@@ -1780,7 +1788,9 @@ def al_leer(que, remedio, errores=(OSError, ValueError)):
     except errores as error:
         motivo = str(error).strip() or type(error).__name__
         if isinstance(error, OSError):
-            motivo = "no existe" if isinstance(error, FileNotFoundError) else "no se puede leer"
+            motivo = "no se puede leer o escribir"
+            if isinstance(error, FileNotFoundError):
+                motivo = "no existe"
             que = error.filename or que
         raise ErrorEntrada(f"{que}: {motivo.splitlines()[0]}; {remedio}") from error
 
@@ -1791,7 +1801,9 @@ def carpeta_imagenes():
     if not otra:
         return AQUI / "imagenes"
     carpeta = Path(os.path.expanduser(otra))
-    with al_leer(f"{VARIABLE_IMAGENES}={otra}", "indique una carpeta que exista y se pueda leer"):
+    with con_remedio(
+        f"{VARIABLE_IMAGENES}={otra}", "indique una carpeta que exista y se pueda leer"
+    ):
         os.listdir(f"{carpeta}/.")  # con el punto, también falla si no se puede entrar
     return carpeta
 
@@ -1889,7 +1901,7 @@ def abrir_archivo(archivo):
     """Recorre un tar o un zip: da la ruta de cada fichero y la función que lo abre. ErrorEntrada si
     una ruta sale de la carpeta: no hace falta tarfile.data_filter, que no está en el Python de
     Debian 12."""
-    with al_leer(archivo, REMEDIO_ARCHIVO, Exception):  # uno dañado puede lanzar cualquier cosa
+    with con_remedio(archivo, REMEDIO_ARCHIVO, Exception):  # uno dañado puede lanzar cualquier cosa
         for nombre, abrir in miembros(archivo):
             partes = partes_de_ruta(nombre)
             if partes is None:
@@ -1947,7 +1959,7 @@ def descomprimir(archivos, nombre="imagenes"):
     remedio = f"compruebe que está entero y que quedan 3 GB libres en {destino.parent}"
     for archivo in archivos:
         print(f"  Descomprimiendo {archivo.name} en la caché de Keras…")
-    with al_leer(archivos[0], remedio, Exception):
+    with con_remedio(archivos[0], remedio, Exception):
         destino.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=destino.parent) as provisional:
             nueva = Path(provisional) / "nueva"
@@ -2013,7 +2025,9 @@ def nombrar_sobras(partes, preentrenada):
         se_lee = any(entrada == ruta or entrada in ruta.parents for ruta in leidas)
         if se_lee or nombre.lower().startswith("readme"):
             continue
-        guarda = que_guarda(entrada)
+        guarda = set()
+        with suppress(ErrorEntrada):  # un archivo dañado que no se lee no estorba
+            guarda = que_guarda(entrada)
         if not guarda:
             sobras["no es CIFAR-100 (train, test y meta), ni aves, ni pesos"].append(nombre)
         for que in guarda & no_se_lee.keys():
@@ -2094,7 +2108,7 @@ def descargar(urls, huella, subcarpeta="datasets"):
         print(f"  Sin red: no se puede descargar {nombre}.")
         return None
     print(f"  Descargando {nombre} en la caché de Keras…")
-    with al_leer(fichero.parent, "nombre en KERAS_HOME otra carpeta"):
+    with con_remedio(fichero.parent, "nombre en KERAS_HOME otra carpeta"):
         fichero.parent.mkdir(parents=True, exist_ok=True)
     parcial = fichero.with_name(f"{nombre}.parte")
     intentos, sin_avanzar, recibido = 0, 0, 0
@@ -2187,7 +2201,7 @@ def tamano(fichero):
 def huella_de(fichero, huella):
     """La huella de un fichero: MD5 o SHA-256, la que tenga tantas cifras como la dada."""
     resumen = hashlib.new("md5" if len(huella) == 32 else "sha256", usedforsecurity=False)
-    with al_leer(fichero, "dé permiso para leerlo o quítelo"), open(fichero, "rb") as abierto:
+    with con_remedio(fichero, "dé permiso para leerlo o quítelo"), open(fichero, "rb") as abierto:
         while trozo := abierto.read(2**20):
             resumen.update(trozo)
     return resumen.hexdigest()
@@ -2367,7 +2381,7 @@ def leer_lugar_cifar(lugar):
                 f"{lugar}, {nombre}: no tiene imágenes de las 100 clases; {REMEDIO_CIFAR}"
             )
     meta = leer_pickle(contenidos["meta"], f"{lugar}, meta")
-    with al_leer(f"{lugar}, meta", REMEDIO_CIFAR, Exception):
+    with con_remedio(f"{lugar}, meta", REMEDIO_CIFAR, Exception):
         nombres = tuple(a_texto(nombre) for nombre in a_valor(meta[b"fine_label_names"]))
     if len(nombres) != 100:
         raise ErrorEntrada(f"{lugar}, meta: no tiene el nombre de las 100 clases; {REMEDIO_CIFAR}")
@@ -2377,13 +2391,13 @@ def leer_lugar_cifar(lugar):
 def pickles_cifar(lugar):
     """Bytes de los ficheros train, test y meta, de una carpeta o de un archivo sin extraer."""
     contenidos = {}
-    with al_leer(lugar, REMEDIO_CIFAR, Exception):
+    with con_remedio(lugar, REMEDIO_CIFAR, Exception):
         if lugar.is_dir():
             for nombre in PICKLES_CIFAR:
                 with open(lugar / nombre, "rb") as abierto:
                     contenidos[nombre] = leer_entero(abierto)
             return contenidos
-        for ruta, abrir in abrir_archivo(lugar):  # de una vez: volver atrás descomprime otra
+        for ruta, abrir in abrir_archivo(lugar):  # de una vez: volver atrás lo descomprime de nuevo
             nombre = ruta.split("/")[-1]
             if nombre in PICKLES_CIFAR and nombre not in contenidos:
                 with abrir() as abierto:
@@ -2428,7 +2442,7 @@ class LectorSeguro(pickle.Unpickler):
 def leer_pickle(contenido, nombre):
     """Diccionario de los bytes de un pickle de CIFAR-100, con lo que haya que construir como
     Apuntado y las claves como bytes."""
-    with al_leer(nombre, REMEDIO_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
+    with con_remedio(nombre, REMEDIO_CIFAR, Exception):  # uno ilegible puede lanzar cualquier cosa
         # Antes se mira orden por orden, sin obedecerlas: una cortada falla aquí, y un número de
         # casilla que salta haría reservar memoria hasta él.
         casillas = 0
@@ -2490,7 +2504,7 @@ def a_texto(valor):
 
 def leer_lote_cifar(lote, nombre):
     """(imágenes uint8 (n, 32, 32, 3), finas (n,), superclases (n,)) de un pickle ya leído."""
-    with al_leer(f"{nombre}, falta o está mal", REMEDIO_CIFAR, Exception):
+    with con_remedio(f"{nombre}, falta o está mal", REMEDIO_CIFAR, Exception):
         x = a_valor(lote[b"data"])
         filas = isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.shape[1:] == (3 * 32 * 32,)
         if not filas or x.size == 0:
@@ -2645,7 +2659,10 @@ def leerImagenes(vec_imagenes, path):
 
 def leer_imagen(fichero):
     """Imagen RGB uint8 de LADO_AVES px de lado; recorta el centro para no deformarla."""
-    with al_leer(fichero, "vuelva a copiar la imagen", Exception), Image.open(fichero) as original:
+    with (
+        con_remedio(fichero, "vuelva a copiar la imagen", Exception),
+        Image.open(fichero) as original,
+    ):
         if original.mode[0] in "IF":
             raise ValueError("tiene más de 8 bits por canal")  # Keras los recorta a 255
         imagen = keras.utils.load_img(
@@ -2672,11 +2689,11 @@ def listar_aves(path):
                 vistos += nuevos
         listas = elegir_listas(ficheros)
     if listas is None:
-        for carpeta, formato in carpetas_con_listas(ficheros):
-            primera = leer_listas(carpeta, formato)[0][0]
+        con_listas = carpetas_con_listas(ficheros)
+        if con_listas:
             raise ErrorEntrada(
-                f"{carpeta}: no está ninguna foto de sus listas, que empiezan por {primera}; ponga"
-                " ahí las carpetas de las clases, y en cada línea de la lista, «clase/imagen.jpg»"
+                f"{con_listas[0][0]}: no está ninguna foto de sus listas; ponga ahí las carpetas de"
+                " las clases, y en cada línea de la lista, «clase/imagen.jpg»"
             )
         return None
     comprobar_listas(listas)
@@ -2714,9 +2731,9 @@ def carpetas_con_listas(ficheros):
     for carpeta, nombres in ficheros.items():
         if nombres.intersection(LISTAS_DE_RUTAS):
             aparte = carpeta.name.lower().startswith("lists")
-            (de_2010 if aparte else del_curso).append((carpeta, "2010"))
+            (de_2010 if aparte else del_curso).append((carpeta, "rutas"))
         if "train_test_split.txt" in nombres:
-            de_2011.append((carpeta, "2011"))
+            de_2011.append((carpeta, "ids"))
     return del_curso + de_2011 + de_2010
 
 
@@ -2747,14 +2764,14 @@ def nombrar_conjunto(rutas, formato):
         if hashlib.md5(especie.encode(), usedforsecurity=False).hexdigest()[:4] not in suyas:
             return IMAGENES_PROPIAS
     numeros = [re.search(r"_\d{4}_(\d+)\.", ruta) for ruta in rutas]
-    if formato == "2011" or all(n and len(n[1]) <= CIFRAS_2011 for n in numeros):
+    if formato == "ids" or all(n and len(n[1]) <= CIFRAS_2011 for n in numeros):
         return "CUB-200-2011"
     return "CUB-200 (2010)"
 
 
 def leer_listas(carpeta, formato):
     """(train, test) de las listas de una carpeta."""
-    if formato == "2011":
+    if formato == "ids":
         return leer_listas_2011(carpeta / "images.txt", carpeta / "train_test_split.txt")
     return leer_rutas(carpeta / "train.txt"), leer_rutas(carpeta / "test.txt")
 
@@ -2771,7 +2788,9 @@ def leer_listas_2011(de_rutas, de_particion):
     for identificador, texto in rutas.items():
         ruta = leer_ruta(texto, de_rutas)
         if particion[identificador] not in ("0", "1"):
-            raise ErrorEntrada(f"{de_particion}: {ruta} no es de train, 1, ni de test, 0")
+            raise ErrorEntrada(
+                f"{de_particion}: {ruta} no es de train, 1, ni de test, 0; {REMEDIO_LISTA}"
+            )
         (train if particion[identificador] == "1" else test).append(ruta)
     return train, test
 
@@ -2820,7 +2839,7 @@ def leer_ruta(linea, fichero):
 def leer_lineas(fichero):
     """Líneas no vacías y no repetidas de un fichero de texto, sin blancos a los lados. Está en
     UTF-8 o en una de las dos codificaciones de Windows, UTF-16 y cp1252."""
-    with al_leer(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
+    with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
         contenido = fichero.read_bytes()
         if contenido.startswith((b"\xff\xfe", b"\xfe\xff")) or contenido[1:2] == b"\0":
             texto = contenido.decode("utf-16")
@@ -2863,7 +2882,7 @@ def comprobar_listas(listas):
             f" {REMEDIO_LISTA}"
         )
     if len(clases) < MINIMO_ESPECIES:
-        raise ErrorEntrada(f"{carpeta}: hacen falta {MINIMO_ESPECIES} especies")
+        raise ErrorEntrada(f"{carpeta}: hacen falta {MINIMO_ESPECIES} especies; añada clases")
 
 
 def recortar_listas(listas, cuantas):
@@ -2968,10 +2987,10 @@ def lo_ultimo(sesion):
 
 def leer_opciones(argumentos):
     """Opciones de la línea de órdenes; sin ninguna, la práctica entera."""
-    opciones = Opciones(
+    analizador = Analizador(
         add_help=False, usage=argparse.SUPPRESS, description=__doc__.splitlines()[0]
     )
-    grupo = opciones.add_argument_group("opciones, ninguna necesaria")
+    grupo = analizador.add_argument_group("opciones, ninguna necesaria")
     grupo.add_argument("-h", "--help", action="help", help="muestra esta ayuda y termina")
     grupo.add_argument("--rapido", action="store_true", help="pasa por todo en 2 o 3 minutos")
     grupo.add_argument("--pausas", action="store_true", help="espera a Intro en cada pausa")
@@ -2980,25 +2999,25 @@ def leer_opciones(argumentos):
         "--apartados", default=",".join(PARTES), metavar="LISTA", help="como 1,3 o 2,bonus"
     )
     grupo.add_argument("--figuras", type=Path, metavar="CARPETA", help="guarda ahí las figuras")
-    leidas = opciones.parse_args(argumentos)
+    leidas = analizador.parse_args(argumentos)
     leidas.apartados = [parte.strip().lower() for parte in leidas.apartados.split(",")]
     if not set(leidas.apartados) <= set(PARTES):
         raise ErrorEntrada(f"--apartados: elija entre {', '.join(PARTES)}, con comas")
     if not 0 <= leidas.semilla < 2**32:
         raise ErrorEntrada("--semilla: ha de ser un entero entre 0 y 4.294.967.295")
     if leidas.figuras:
-        with al_leer(leidas.figuras, REMEDIO_FIGURAS):
+        with con_remedio(leidas.figuras, REMEDIO_FIGURAS):
             leidas.figuras.mkdir(parents=True, exist_ok=True)
         if not os.access(leidas.figuras, os.W_OK):
             raise ErrorEntrada(f"{leidas.figuras}: {REMEDIO_FIGURAS}")
     return leidas
 
 
-class Opciones(argparse.ArgumentParser):
+class Analizador(argparse.ArgumentParser):
     """Analizador de argumentos que se queja en español, con un ErrorEntrada."""
 
     def error(self, message):
-        raise ErrorEntrada(f"opciones incorrectas ({message}); pruebe «python practica2.py --help»")
+        raise ErrorEntrada("opciones incorrectas; pruebe «python practica2.py --help»")
 
 
 def preparar_entorno(semilla):
@@ -3083,10 +3102,11 @@ def minutos_previstos(sesion):
 def imprimir_lo_que_falta(minutos, hechas, pendientes, segundos):
     """Cuánto queda de la ejecución: los minutos previstos, al ritmo que se ha llevado."""
     faltan = sum(minutos[parte] for parte in pendientes)
-    if hechas:
-        faltan *= segundos / 60 / sum(minutos[parte] for parte in hechas)
+    previstos = sum(minutos[parte] for parte in hechas)
+    if previstos > 0.1 * faltan:  # lo hecho hasta aquí ya dice algo del ritmo de esta máquina
+        faltan *= segundos / 60 / previstos
     cuanto = f"unos {round(faltan)} minutos" if faltan >= 1.5 else "un minuto o menos"
-    print(f"\nPara terminar queda: {cuanto} (partes: {', '.join(pendientes)})")
+    print(f"\nTiempo hasta el final: {cuanto} (partes: {', '.join(pendientes)})")
 
 
 def imprimir_resumen(sesion, terminado):
@@ -3104,7 +3124,7 @@ def imprimir_resumen(sesion, terminado):
 def ejecutar(argumentos=None):
     """main con códigos de salida: 0; 1 si una red no se puede entrenar; 2 si una entrada está mal;
     130 tras Ctrl-C; y 141 si se ha ido quien leía la salida."""
-    # Sin salida o sin salida de errores, porque están cerradas, se escribe en ninguna parte.
+    # Si la salida o la salida de errores están cerradas, lo que se escriba se pierde.
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for salida in (sys.stdout, sys.stderr):
         if isinstance(salida, io.TextIOWrapper):  # en un cuaderno no lo es

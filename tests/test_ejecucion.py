@@ -176,7 +176,7 @@ def test_cada_fila_dice_de_que_datos_y_pesos_sale(pasada):
 
 def test_delante_de_cada_parte_dice_cuanto_queda_de_la_ejecucion_entera(pasada):
     cabeceras = re.findall(
-        r"^(Para terminar queda: .*)\n\n=+\n(APARTADO \d|BONUS)", pasada.salida, re.MULTILINE
+        r"^(Tiempo hasta el final: .*)\n\n=+\n(APARTADO \d|BONUS)", pasada.salida, re.MULTILINE
     )
     assert [parte for _, parte in cabeceras] == ["APARTADO 1", "APARTADO 2", "APARTADO 3", "BONUS"]
     faltan = ("1, 2, 3, bonus", "2, 3, bonus", "3, bonus", "bonus")
@@ -203,7 +203,7 @@ def test_lo_sintetico_y_lo_aleatorio_se_dicen_en_cada_parte_y_en_el_resumen(pasa
 
 
 def test_cada_parte_termina_en_una_pausa_que_dice_que_figuras_ensenaria(pasada):
-    sin_lo_que_queda = re.sub("\nPara terminar queda: .*\n", "", pasada.salida)
+    sin_lo_que_queda = re.sub("\nTiempo hasta el final: .*\n", "", pasada.salida)
     partes = re.split(r"\n=+\n(?=APARTADO|BONUS|RESUMEN)", sin_lo_que_queda)[1:-1]
     assert len(partes) == len(p.PARTES)
     for parte in partes:

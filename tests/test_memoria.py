@@ -87,7 +87,7 @@ def test_la_tabla_lleva_las_columnas_de_la_memoria_y_cuantas_se_esperan_fuera(me
     cabecera, _, base, _, peldano, _, azar = capsys.readouterr().out.splitlines()
     assert re.search(r"Memoria +Diferencia$", cabecera)
     assert base.endswith("44,00 % ± 1,00  +1,00 dentro") and peldano.endswith("—")
-    assert "De 1 filas" in azar and azar.endswith("fuera 0,1.")  # el 5 % de una
+    assert "veredicto: 1;" in azar and azar.endswith("fuera: 0,1.")  # el 5 % de una
 
 
 # --- Las cifras que guarda el script -------------------------------------------------------------
