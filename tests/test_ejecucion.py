@@ -435,7 +435,8 @@ def test_el_resumen_avisa_de_una_pasada_rapida_y_de_una_a_medias(capsys):
 @pytest.mark.parametrize(
     "hechas, pendientes, segundos, dice",
     [
-        (["1"], ["2", "3"], 120, "unos 60 minutos (partes: 2, 3)"),  # dos veces lo previsto
+        (["1"], ["2", "3"], 120, "unos 30 minutos (partes: 2, 3)"),  # dice poco del ritmo
+        (["1", "2"], ["3"], 1320, "unos 40 minutos (partes: 3)"),  # dos veces lo previsto
         ([], ["1", "2", "3"], 0, "unos 31 minutos (partes: 1, 2, 3)"),
         (["1", "2"], ["3"], 30, "un minuto o menos (partes: 3)"),
     ],
