@@ -661,6 +661,8 @@ def apartado3(sesion):
 
 # --- La red preentrenada -------------------------------------------------------------------------
 
+ESCALA_RAMAS = 0.2  # de las ramas residuales, si los pesos son aleatorios
+
 
 @dataclass(frozen=True)
 class RedPreentrenada:
@@ -697,14 +699,31 @@ def construir_base(preentrenada, lado=None):
 
 def cargar_preentrenada(preentrenada, lado=None):
     """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si el fichero de pesos no es de
-    esa red."""
+    esa red. Sin fichero son aleatorios, pero los mismos cada vez: 3.1 y 3.2 parten de una sola
+    red."""
+    if preentrenada.fichero is None:
+        keras.utils.set_random_seed(SEMILLA)
     remedio = f"ponga los pesos de {preentrenada.nombre} sin cabeza o quite el fichero"
     with con_remedio(preentrenada.fichero, remedio, (OSError, ValueError, KeyError, RuntimeError)):
-        return preentrenada.constructor(
+        modelo = preentrenada.constructor(
             include_top=False,
             weights=preentrenada.fichero,
             input_tensor=keras.Input((lado, lado, 3)),
         )
+    if preentrenada.fichero is None:
+        centrar_pesos(modelo)
+    return modelo
+
+
+def centrar_pesos(modelo):
+    """Hace útiles unos pesos aleatorios. Cada filtro suma cero, porque detrás de ReLU lo común a
+    todas las imágenes taparía sus diferencias. Y las ramas residuales empiezan pequeñas (Goyal et
+    al., 2017): si no, los primeros pasos del ajuste fino deshacen lo que usa la cabeza."""
+    pesos = modelo.get_weights()
+    modelo.set_weights([peso - peso.mean((0, 1, 2)) if peso.ndim == 4 else peso for peso in pesos])
+    for capa in modelo.layers:
+        if capa.name.endswith("_3_bn"):  # la última de cada rama en los modelos ResNet de Keras
+            capa.gamma.assign(ESCALA_RAMAS * capa.gamma)
 
 
 def plegar(modelo):
@@ -2207,7 +2226,7 @@ def huella_de(fichero, huella):
     return resumen.hexdigest()
 
 
-# --- Partición y datos sintéticos ----------------------------------------------------------------
+# --- Partición -----------------------------------------------------------------------------------
 
 
 def partir(x, y, x_test, y_test, clases, origen, semilla):
@@ -2235,20 +2254,69 @@ def mascara_validacion(etiquetas, semilla):
     return mascara
 
 
-def imagenes_sinteticas(clases, rejilla, lado, por_clase_train, por_clase_test):
-    """x, y, x_test, y_test: imágenes uint8 (n, lado, lado, 3) de un mosaico de color por clase, con
-    ruido, y su clase (n,). Se aprenden, y así el script funciona sin red, pero no dicen nada de los
-    datos reales."""
-    azar = np.random.default_rng(0)
-    mosaicos = azar.uniform(40, 215, (clases, rejilla, rejilla, 3))
-    partes = []
-    for por_clase in (por_clase_train, por_clase_test):
-        y = np.repeat(np.arange(clases), por_clase)
-        ruido = azar.normal(0, 45, (len(y), rejilla, rejilla, 3))
-        teselas = (mosaicos[y] + ruido).clip(0, 255).astype(np.uint8)
-        ampliar = np.ones((1, lado // rejilla, lado // rejilla, 1), np.uint8)
-        partes += [np.kron(teselas, ampliar), y]
-    return partes
+# --- Datos sintéticos ----------------------------------------------------------------------------
+
+# Una forma es el radio de su borde, 1 como mucho, según lo que se ha girado desde una punta hacia
+# la siguiente, de 0 a 1.
+FORMAS = {
+    "polígono": lambda giro, puntas: (
+        np.cos(np.pi / puntas) / np.cos((2 * giro - 1) * np.pi / puntas)
+    ),
+    "estrella": lambda giro, puntas: 0.35 + 0.65 * abs(2 * giro - 1),
+    "flor": lambda giro, puntas: 0.3 + 0.7 * abs(np.cos(giro * np.pi)),
+    "engranaje": lambda giro, puntas: np.where(abs(giro - 0.5) < 0.25, 1.0, 0.6),
+    "hélice": lambda giro, puntas: 0.3 + 0.7 * giro,
+}
+# Un relleno dice dónde lleva la figura, de radio 1, su segundo color.
+RELLENOS = {
+    "": lambda x, y: False,
+    " a rayas": lambda x, y: np.sin(9 * x) > 0,
+    " a cuadros": lambda x, y: np.sin(7 * x) * np.sin(7 * y) > 0,
+    " con disco": lambda x, y: x**2 + y**2 < 0.18,
+}
+PUNTAS = (3, 4, 5, 6, 8)
+
+
+def imagenes_sinteticas(clases, lado, por_clase_train, por_clase_test, semilla):
+    """Figuras de las primeras clases de cien: x, y, x_test, y_test, sus nombres y sus superclases;
+    x, uint8 (n, lado, lado, 3), e y, (n,). Una superclase es una forma con un relleno y unos
+    colores típicos; sus cinco clases solo difieren en el número de puntas. Las cien van barajadas:
+    las primeras son de muchas superclases, como las de CIFAR-100."""
+    azar = np.random.default_rng(semilla)
+    familias = [(forma, relleno) for forma in FORMAS for relleno in RELLENOS]
+    colores = azar.uniform(30, 225, (len(familias), 3, 3))  # de la figura, del relleno y del fondo
+    superclases, numeros = np.divmod(azar.permutation(100)[:clases], len(PUNTAS))
+    nombres, train, test = [], [], []
+    for superclase, numero in zip(superclases, numeros):
+        forma, relleno = familias[superclase]
+        nombres.append(f"{forma} de {PUNTAS[numero]}{relleno}")
+        clase = FORMAS[forma], RELLENOS[relleno], PUNTAS[numero], colores[superclase]
+        train += [dibujar(*clase, lado, azar) for _ in range(por_clase_train)]
+        test += [dibujar(*clase, lado, azar) for _ in range(por_clase_test)]
+    y, y_test = (np.repeat(np.arange(clases), n) for n in (por_clase_train, por_clase_test))
+    return np.stack(train), y, np.stack(test), y_test, tuple(nombres), superclases
+
+
+def dibujar(forma, relleno, puntas, colores, lado, azar):
+    """Una imagen, uint8 (lado, lado, 3), de una figura sobre un fondo. Se sortean el lugar, el
+    tamaño y el giro, cuánto se apartan los colores, (3, 3), de los típicos, la luz y el ruido."""
+    y, x = np.mgrid[-1 : 1 : lado * 1j, -1 : 1 : lado * 1j].astype("float32")[..., None]
+    primero, segundo, fondo = colores + azar.normal(0, 45, (3, 3))
+    en_x, en_y, desfase = azar.uniform(-4, 4, (3, 3))  # de una onda por canal
+    fondo = fondo + 35 * np.sin(en_x * x + en_y * y + desfase)
+    general, de_lado, de_arriba = azar.uniform(-0.18, 0.18, 3)
+    luz = 1 + general + de_lado * x + de_arriba * y
+    # De los ejes de la imagen a los de la figura: centrada, derecha y de radio 1.
+    x, y = x - azar.uniform(-0.3, 0.3), y - azar.uniform(-0.3, 0.3)
+    radio, giro = azar.uniform(0.45, 0.8), azar.uniform(-0.7, 0.7)
+    coseno, seno = np.cos(giro) / radio, np.sin(giro) / radio
+    x, y = coseno * x + seno * y, coseno * y - seno * x
+    desde_una_punta = puntas * np.arctan2(x, -y) / (2 * np.pi) % 1
+    hasta_el_borde = forma(desde_una_punta, puntas) - np.hypot(x, y)
+    dentro = (hasta_el_borde * radio * lado / 2 + 0.5).clip(0, 1)  # con un borde suave, de un píxel
+    imagen = np.where(relleno(x, y), segundo, primero) * dentro + fondo * (1 - dentro)
+    ruido = azar.normal(0, 400 / lado, imagen.shape)  # en una imagen grande se nota menos
+    return (imagen * luz + ruido).clip(0, 255).astype(np.uint8)
 
 
 # --- CIFAR-100 -----------------------------------------------------------------------------------
@@ -2547,17 +2615,15 @@ def orden_canonico(x, y, por_clase=None):
 
 
 def cifar_sintetico(imagenes_por_clase=None):
-    """Sustituto de CIFAR-100."""
-    x, y, x_test, y_test = imagenes_sinteticas(
+    """Sustituto de CIFAR-100: cien clases de figuras en 20 superclases."""
+    *imagenes_y_clases, nombres, superclases = imagenes_sinteticas(
         clases=100,
-        rejilla=8,
         lado=32,
         por_clase_train=imagenes_por_clase or 60,
-        por_clase_test=imagenes_por_clase or 20,
+        por_clase_test=imagenes_por_clase or 30,
+        semilla=0,
     )
-    nombres = tuple(f"clase {clase}" for clase in range(100))
-    superclases = np.arange(100) // 5
-    return Cifar(x, y, x_test, y_test, nombres, superclases, origen=("CIFAR-100 SINTÉTICO",))
+    return Cifar(*imagenes_y_clases, nombres, superclases, origen=("CIFAR-100 SINTÉTICO",))
 
 
 # --- Aves de Caltech-UCSD ------------------------------------------------------------------------
@@ -2896,18 +2962,25 @@ def recortar_listas(listas, cuantas):
 
 
 def aves_sinteticas(semilla):
-    """Sustituto de las aves."""
-    x, y, x_test, y_test = imagenes_sinteticas(
+    """Sustituto de las aves: figuras de otros colores y clases."""
+    x, y, x_test, y_test, nombres, _ = imagenes_sinteticas(
         clases=ESPECIES_SINTETICAS,
-        rejilla=7,
         lado=LADO_AVES,
-        por_clase_train=12,
-        por_clase_test=6,
+        por_clase_train=24,
+        por_clase_test=12,
+        semilla=2,
     )
-    nombres = [f"especie {especie}" for especie in range(ESPECIES_SINTETICAS)]
     y = keras.utils.to_categorical(y, ESPECIES_SINTETICAS)
     y_test = keras.utils.to_categorical(y_test, ESPECIES_SINTETICAS)
-    return partir(x, y, x_test, y_test, nombres, ("aves SINTÉTICAS",), semilla)
+    return partir(
+        x,
+        y,
+        x_test,
+        y_test,
+        nombres,
+        ("aves SINTÉTICAS", f"{ESPECIES_SINTETICAS} especies"),
+        semilla,
+    )
 
 
 # --- Pesos de la red preentrenada ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import tarfile
 
@@ -85,20 +86,38 @@ def test_lo_que_esta_a_medias_en_la_cache_no_se_usa_ni_detiene_el_script(tmp_pat
     )
     (escribir_aves(de_la_cache, "2011") / PRIMERA).unlink()
     assert p.leer_cifar().origen == ("CIFAR-100 SINTÉTICO",)
-    assert p.leer_aves(p.COMPLETO, 7).origen == ("aves SINTÉTICAS",)
+    assert p.leer_aves(p.COMPLETO, 7).origen == ("aves SINTÉTICAS", "10 especies")
 
 
 def test_sin_datos_y_sin_red_cifar_es_sintetico_y_lo_dice():
     assert p.leer_cifar().origen == ("CIFAR-100 SINTÉTICO",)
 
 
-def test_basenet_aprende_los_datos_sinteticos():
+def test_basenet_aprende_los_datos_sinteticos_pero_no_le_resultan_triviales():
     datos = p.datos_cifar(p.cifar_sintetico(), p.CLASES, 1)
     basenet = p.entrenar(
-        p.construir_basenet, datos, 1, epocas=4, lote=p.LOTE_BASENET, optimizador=p.adam
+        p.construir_basenet, datos, 1, epocas=8, lote=p.LOTE_BASENET, optimizador=p.adam
     )
     aciertos = p.calcularAccuracy(datos.val.y, basenet.prob_val)
-    assert aciertos > 10 / p.CLASES  # diez veces el azar
+    assert 4 / p.CLASES < aciertos < 0.7  # cuatro veces el azar
+
+
+def test_los_datos_sinteticos_tienen_veinte_familias_de_cinco_clases_que_solo_cambian_de_puntas():
+    cifar = p.cifar_sintetico(2)
+    assert len(set(cifar.nombres)) == 100
+    assert np.array_equal(np.bincount(cifar.superclases), np.full(20, 5))
+    sin_puntas = [re.sub(r"\d", "", nombre) for nombre in cifar.nombres]
+    for familia in range(20):
+        suyas = np.flatnonzero(cifar.superclases == familia)
+        assert len({sin_puntas[clase] for clase in suyas}) == 1
+    # Las 25 primeras, como las de CIFAR-100, son de muchas familias.
+    assert len(set(cifar.superclases[: p.CLASES])) > 10
+
+
+def test_dos_imagenes_sinteticas_de_una_clase_no_son_iguales_y_siempre_son_las_mismas():
+    una, otra = p.cifar_sintetico(2), p.cifar_sintetico(2)
+    assert np.array_equal(una.x_train, otra.x_train) and np.array_equal(una.x_test, otra.x_test)
+    assert len(set(huellas(una.x_train)) | set(huellas(una.x_test))) == 400
 
 
 # --- CIFAR-100: partición ------------------------------------------------------------------------
@@ -290,7 +309,7 @@ def test_la_pasada_rapida_lee_pocas_especies_de_las_aves_y_lo_dice(aislado):
 
 def test_sin_aves_y_sin_red_son_sinteticas_y_lo_dicen():
     datos = p.leer_aves(p.COMPLETO, 7)
-    assert datos.origen == ("aves SINTÉTICAS",)
+    assert datos.origen == ("aves SINTÉTICAS", "10 especies")
     assert datos.train.x.shape[1:] == (p.LADO_AVES, p.LADO_AVES, 3)
 
 

@@ -746,7 +746,7 @@ def test_un_archivo_sin_nada_que_sirva_se_nombra_y_no_se_descomprime(aislado, ca
         paquete.writestr("tema1.pdf", b"apuntes")
     p.nombrar_sobras(["1", "3"], p.RESNET50)
     assert "apuntes.zip" in capsys.readouterr().out
-    assert p.leer_aves(p.COMPLETO, 7).origen == ("aves SINTÉTICAS",)
+    assert p.leer_aves(p.COMPLETO, 7).origen == ("aves SINTÉTICAS", "10 especies")
     assert not (tmp_path / "keras").exists()
 
 

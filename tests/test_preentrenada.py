@@ -122,6 +122,14 @@ def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(r
         assert getattr(mapas, parte).x.shape == (len(rgb), 2, 2, 2048)
 
 
+def test_sin_fichero_de_pesos_la_red_aleatoria_es_siempre_la_misma_y_sus_filtros_suman_cero():
+    una, otra = (p.cargar_preentrenada(DIMINUTA, LADO) for _ in range(2))
+    for peso, el_mismo in zip(una.get_weights(), otra.get_weights()):
+        assert np.array_equal(peso, el_mismo)
+        if peso.ndim == 4:
+            assert peso.std() > 0 and np.allclose(peso.sum((0, 1, 2)), 0, atol=1e-5)
+
+
 @pytest.mark.parametrize("nombre", ["resnet50", "mobilenetv2"])
 def test_la_red_plegada_da_lo_mismo_sin_batch_normalization(nombre, request):
     red = request.getfixturevalue(nombre)
