@@ -54,7 +54,7 @@ p.COMPLETO = p.Alcance(*[int(epocas)] * 7, imagenes_por_clase=4)
 p.PELDANOS = p.PELDANOS[:1]
 p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=(8, 8, 8, 8))
 p.ARBOLES = 5
-p.ESPECIES_SINTETICAS = 6
+p.ESPECIES_SINTETICAS = 4
 
 codigo = p.ejecutar(argumentos)
 vigilando = False

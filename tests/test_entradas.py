@@ -632,13 +632,13 @@ def test_las_especies_se_reconocen_con_otro_numero_y_la_edicion_por_el_de_las_fo
     de_2011 = ["001.Laysan_Albatross/Laysan_Albatross_0085_564.jpg"]
     assert p.nombrar_conjunto(de_2010, "rutas") == "CUB-200 (2010)"
     assert p.nombrar_conjunto(de_2011, "rutas") == "CUB-200-2011"
-    assert p.nombrar_conjunto(de_2010, "2011") == "CUB-200-2011"
+    assert p.nombrar_conjunto(de_2010, "ids") == "CUB-200-2011"
 
 
 def test_las_doscientas_huellas_son_distintas_de_las_de_otras_cosas():
     assert len(p.HUELLAS_ESPECIES) == 4 * 200
     for otra in ("avión", "coche", "Ave_0", "canario", "Black_footed"):
-        assert p.nombrar_conjunto([f"001.{otra}/a_0001_1.jpg"], "2011") == p.IMAGENES_PROPIAS
+        assert p.nombrar_conjunto([f"001.{otra}/a_0001_1.jpg"], "ids") == p.IMAGENES_PROPIAS
 
 
 # --- Lo que no se usa, se nombra -----------------------------------------------------------------

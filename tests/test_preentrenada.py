@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import keras
@@ -104,7 +105,7 @@ def aves():
 
 
 def test_una_pasada_da_los_vectores_de_pooling_avg_con_el_preprocesado_una_vez(resnet50, aves):
-    hecha = replace(p.RESNET50, constructor=lambda **_: resnet50)
+    hecha = replace(p.RESNET50, constructor=lambda **_: resnet50, fichero=Path("hecha"))
     de_keras = keras.applications.ResNet50(
         include_top=False, weights=None, pooling="avg", input_shape=(LADO, LADO, 3)
     )
