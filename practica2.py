@@ -2619,7 +2619,7 @@ def cifar_sintetico(imagenes_por_clase=None):
     *imagenes_y_clases, nombres, superclases = imagenes_sinteticas(
         clases=100,
         lado=32,
-        por_clase_train=imagenes_por_clase or 60,
+        por_clase_train=imagenes_por_clase or 50,
         por_clase_test=imagenes_por_clase or 30,
         semilla=0,
     )
