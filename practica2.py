@@ -1506,6 +1506,8 @@ def frente_a_memoria(resultado):
         return "", "", ""
     test, desviacion, origen = MEMORIA[resultado.experimento]
     distintos = [alli for alli, aqui in zip(origen, resultado.origen) if alli != aqui]
+    if origen[:1] != resultado.origen[:1]:
+        distintos = origen[:1]  # si los datos son otros, lo demás no se compara
     if distintos:
         return "memoria: " + ", ".join(distintos), "", ""
     puntos = round(100 * (resultado.test - test), 2) + 0.0  # y no «-0,00»

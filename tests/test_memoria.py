@@ -71,6 +71,7 @@ def test_una_fila_sin_test_o_que_la_memoria_no_tiene_no_lleva_nada(experimento, 
         ("BaseNet", ("CIFAR-100 SINTÉTICO",), "memoria: CIFAR-100 real"),
         ("BaseNet", (CIFAR[0], "20 imágenes por clase"), "memoria: todas las imágenes"),
         ("ResNet50, ajuste fino", (*AVES[:2], "pesos de ImageNet"), "memoria: otros pesos"),
+        ("ResNet50, ajuste fino", ("aves SINTÉTICAS", "10 especies"), "memoria: CUB-200-2011 real"),
         (
             "ResNet50, ajuste fino",
             (AVES[0], "200 de sus 200 especies", "pesos de ImageNet"),
