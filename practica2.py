@@ -1505,9 +1505,10 @@ def frente_a_memoria(resultado):
     if resultado.test is None or resultado.experimento not in MEMORIA:
         return "", "", ""
     test, desviacion, origen = MEMORIA[resultado.experimento]
-    distintos = [alli for alli, aqui in zip(origen, resultado.origen) if alli != aqui]
     if origen[:1] != resultado.origen[:1]:
-        distintos = origen[:1]  # si los datos son otros, lo demás no se compara
+        distintos = origen[:1]  # los datos son otros: lo demás no se compara
+    else:
+        distintos = [alli for alli, aqui in zip(origen, resultado.origen) if alli != aqui]
     if distintos:
         return "memoria: " + ", ".join(distintos), "", ""
     puntos = round(100 * (resultado.test - test), 2) + 0.0  # y no «-0,00»

@@ -313,26 +313,26 @@ def test_sin_aves_y_sin_red_son_sinteticas_y_lo_dicen():
     assert datos.train.x.shape[1:] == (p.LADO_AVES, p.LADO_AVES, 3)
 
 
-def test_el_archivo_descargado_se_descomprime_una_vez_y_luego_no_hace_falta(tmp_path, monkeypatch):
+@pytest.fixture
+def archivo(tmp_path, monkeypatch):
+    """El archivo de las aves, ya descargado en la caché de Keras."""
     escribir_aves(tmp_path / "original", "2011")
     archivo = tmp_path / "keras/datasets/CUB_200_2011.tgz"
     archivo.parent.mkdir(parents=True)
     with tarfile.open(archivo, "w:gz") as tar:
         tar.add(tmp_path / "original/CUB_200_2011", "CUB_200_2011")
     monkeypatch.setattr(p, "AVES_MD5", hashlib.md5(archivo.read_bytes()).hexdigest())
+    return archivo
+
+
+def test_el_archivo_descargado_se_descomprime_una_vez_y_luego_no_hace_falta(archivo):
     una = p.leer_aves(p.COMPLETO, 7)
     archivo.unlink()
     assert iguales(una, p.leer_aves(p.COMPLETO, 7))
     assert una.origen == ("CUB-200-2011 real", "3 de sus 200 especies")
 
 
-def test_si_a_lo_descomprimido_le_falta_algo_se_descomprime_otra_vez(tmp_path, monkeypatch):
-    escribir_aves(tmp_path / "original", "2011")
-    archivo = tmp_path / "keras/datasets/CUB_200_2011.tgz"
-    archivo.parent.mkdir(parents=True)
-    with tarfile.open(archivo, "w:gz") as tar:
-        tar.add(tmp_path / "original/CUB_200_2011", "CUB_200_2011")
-    monkeypatch.setattr(p, "AVES_MD5", hashlib.md5(archivo.read_bytes()).hexdigest())
+def test_si_a_lo_descomprimido_le_falta_algo_se_descomprime_otra_vez(archivo):
     una = p.leer_aves(p.COMPLETO, 7)
     (foto,) = archivo.parent.glob(f"cub*/CUB_200_2011/images/{PRIMERA}")
     foto.unlink()
