@@ -3,10 +3,10 @@
 Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 
     Apartado 1   BaseNet en 25 clases de CIFAR-100.
-    Apartado 2   BaseNet mejorada paso a paso; cada paso se mide en validación.
+    Apartado 2   BaseNet mejorada paso a paso: que aprenda y, después, que no memorice.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red que aprende las 100 clases, y su comité con la del Apartado 2.
+    Bonus        una red que aprende las 100 clases, y lo que enseña a otra de las 25.
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice. Solo
@@ -105,18 +105,20 @@ class Alcance:
     """Cuánto se entrena, en épocas, y con cuántos datos (None: todos)."""
 
     epocas_basenet: int = 30
-    epocas_escalera: int = 5  # de cada peldaño
-    epocas_mejorada: int = 26
+    epocas_aprender: int = 5  # de cada paso de 2.1
+    epocas_no_memorizar: int = 20  # de cada paso de 2.2
+    epocas_mejorada: int = 60
     epocas_cabezas: int = 40  # las de 3.1.A
     epocas_sin_pooling: int = 12  # la de 3.1.B
     epocas_ajuste: int = 5
-    epocas_bonus: int = 11
+    epocas_bonus: int = 14
+    epocas_destilacion: int = 6
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 2, 3, 2, 1, 1, imagenes_por_clase=20, especies=10)  # en el mismo orden
+RAPIDO = Alcance(3, 1, 1, 2, 3, 2, 1, 1, 1, imagenes_por_clase=20, especies=10)
 
 # ===== TIPOS QUE COMPARTEN LAS PARTES ============================================================
 
@@ -149,6 +151,7 @@ class Resultado:
     parametros: int | None = None
     epocas: int | None = None
     segundos: float | None = None
+    train: float | None = None  # sin aumentar
     val: float | None = None
     test: float | None = None
     top5: float | None = None
@@ -171,8 +174,9 @@ class Sesion:
     resultados: list = field(default_factory=list)  # las filas de RESUMEN, en orden
     # De cada experimento, lo que no cabe en su fila (curvas, valores p…); es para la memoria.
     detalles: dict = field(default_factory=lambda: defaultdict(dict))
-    # De la red del Apartado 2, que el Bonus necesita: (de validación, de test).
+    # Las probabilidades que se comparan después, por experimento: (de validación, de test).
     probabilidades: dict = field(default_factory=dict)
+    especialista: "Entrenamiento | None" = None  # la red del Apartado 2, que el Bonus necesita
 
     def anotar(self, resultado, **detalles):
         """Añade una fila y lo que la explica, y la enseña en una línea."""
@@ -199,51 +203,47 @@ class Entrenamiento:
 
 
 def entrenar(
-    construir, datos, semilla, epocas, lote, optimizador,
-    perdida="categorical_crossentropy", transformar=None,
+    construir, datos, semilla, fases, lote, optimizador,
+    perdida="categorical_crossentropy", paciencia=None,
 ):  # fmt: skip
     """Entrena un modelo y lo deja en su mejor época de validación; no mira datos.test.
 
-    construir()            devuelve el modelo sin compilar
-    optimizador(pasos)     devuelve el optimizador de un entrenamiento de tantos pasos
-    perdida                una de Keras, o una función (y, probabilidades)
-    transformar(x, azar)   cambia las imágenes de cada lote de train, y nunca las de validación
+    construir()          devuelve el modelo sin compilar
+    fases                [(épocas, transformar)]: transformar(x, y, azar) cambia en ellas cada lote
+                         de train, y nunca los de validación; None no cambia nada
+    optimizador(pasos)   devuelve el optimizador de un entrenamiento de tantos pasos
+    perdida              una de Keras, o una función (y, probabilidades)
+    paciencia            épocas sin mejorar tras las que para (None: entrena todas)
 
     Parte siempre de la semilla: el resultado no depende de lo que se haya entrenado antes, salvo
     que construir devuelva, como en el ajuste fino, un modelo que ya ha aprendido.
     """
-    train, val = datos.train, datos.val
+    total = sum(epocas for epocas, _ in fases)
+    pasos = total * math.ceil(len(datos.train.x) / lote)
     keras.utils.set_random_seed(semilla)
     modelo = construir()
-    pasos_por_epoca = math.ceil(len(train.x) / lote)
-    modelo.compile(
-        optimizer=optimizador(epocas * pasos_por_epoca),
-        loss=perdida,
-        metrics=["accuracy"],
-    )
-    # De early stopping solo se usa la mitad: restaura la mejor época, pero entrena todas, porque
-    # la tasa de casi todas las redes baja a cero en la última.
-    mejor_epoca = keras.callbacks.EarlyStopping(
-        monitor="val_accuracy",
-        mode="max",
-        patience=epocas,
-        restore_best_weights=True,
-    )
-    if transformar is None:
-        x, y, batch_size = train.x, train.y, lote
-    else:
-        x, y, batch_size = Lotes(train, lote, transformar, semilla), None, None
-    inicio = time.perf_counter()
-    hist = modelo.fit(
-        x,
-        y,
-        batch_size=batch_size,
-        epochs=epocas,
-        validation_data=(val.x, val.y),
-        callbacks=[mejor_epoca, Progreso()],
-        verbose=1 if sys.stdout.isatty() else 0,
-    )
-    return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, val.x))
+    modelo.compile(optimizador(pasos), perdida, metrics=["accuracy"])
+    hist, hechas, inicio = keras.callbacks.History(), 0, time.perf_counter()
+    callbacks = [hist, Progreso(total)]  # los mismos en todas las fases
+    for epocas, transformar in fases:
+        if transformar is None:
+            x, y, batch_size = datos.train.x, datos.train.y, lote
+        else:
+            x, y, batch_size = Lotes(datos.train, lote, transformar, semilla + hechas), None, None
+        if hechas + epocas == total:  # la última fase
+            callbacks.append(mejor_epoca(paciencia or total))
+        modelo.fit(
+            x,
+            y,
+            batch_size=batch_size,
+            initial_epoch=hechas,
+            epochs=hechas + epocas,
+            validation_data=(datos.val.x, datos.val.y),
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 0,
+        )
+        hechas += epocas
+    return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, datos.val.x))
 
 
 # ===== APARTADO 1: BaseNet en CIFAR-100 ==========================================================
@@ -272,7 +272,7 @@ def apartado1(sesion):
         construir_basenet,
         datos,
         sesion.semilla,
-        epocas=sesion.alcance.epocas_basenet,
+        fases=[(sesion.alcance.epocas_basenet, None)],
         lote=LOTE_BASENET,
         optimizador=adam,
     )
@@ -320,49 +320,62 @@ def adam(pasos):
 
 LOTE = 128  # imágenes; 88 pasos por época
 TASA_SGD = 0.2  # pico del ciclo; la de He et al. (2016), con batch normalization, es 0,1
+TASA_ADAM_CICLO = 2e-3  # pico del ciclo; el doble de la constante, y de media la misma
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
-DESPLAZAMIENTO = 0.125  # 4 px de 32, lo habitual en CIFAR (He et al., 2016)
-AREA_BORRADA = (0.03, 0.125)  # fracción que tapa el borrado: alrededor de 8 x 8 px
+DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
+LADO_RECORTE = 24  # px de los recortes de 32: cada época cuesta la mitad
+FRACCION_RECORTES = 0.6  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
-SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 CON_ESPEJO = "BaseNet mejorada, con espejo"  # la red final, como la usa el Bonus
 
 
 def apartado2(sesion):
-    """2. BaseNet mejorada: la escalera, la red final y dónde falla."""
+    """2. BaseNet mejorada: primero, que aprenda; después, que no memorice; y la red final."""
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
     titulo("APARTADO 2 · Mejora de BaseNet", datos)
-    alcanzada = subir_escalera(datos, sesion)
-    distintos = []
-    for campo in vars(RECETA_FINAL):
-        if getattr(RECETA_FINAL, campo) != getattr(alcanzada, campo):
-            distintos.append(campo)
-    difiere = ", ".join(distintos) or "nada"
-    print(f"\n  La receta final, que es fija, difiere de la de la escalera en: {difiere}.")
-    pausa("2.1: la escalera")
+    alcance = sesion.alcance
+
+    print(f"\n2.1 Que aprenda: cada paso, {alcance.epocas_aprender} épocas desde cero")
+    print("  BaseNet apenas acierta más en train que en validación: le falta capacidad, o rapidez")
+    print("  para usarla. Lo segundo se ve en pocas épocas.")
+    receta = probar_pasos(APRENDER, Receta(), alcance.epocas_aprender, datos, sesion)
+    pausa("2.1: que aprenda")
+
+    print(f"\n2.2 Que no memorice: cada paso, {alcance.epocas_no_memorizar} épocas desde cero")
+    print("  La red de 2.1, con tiempo, se aprende train de memoria. Lo que lo impide no se puede")
+    print("  juzgar antes de que ocurra, y por eso estos entrenamientos son largos.")
+    probar_pasos(NO_MEMORIZAR, receta, alcance.epocas_no_memorizar, datos, sesion)
+    pausa("2.2: que no memorice")
+
+    print(f"\n2.3 La red final: el doble de filtros y {alcance.epocas_mejorada} épocas")
     entrenar_red_final(datos, sesion)
-    pausa("2.2: resultados de la red mejorada")
+    pausa("2.3: resultados de la red mejorada")
 
 
 @dataclass(frozen=True)
 class Receta:
     """Todo lo que se decide sobre la red mejorada y su entrenamiento; por defecto, BaseNet.
 
-    Batch normalization, L2, dropout, conexiones residuales y blanqueo son de la red profunda: sin
-    filtros no hacen nada. El blanqueo y el borrado cuentan con que se normaliza.
+    Lo que va desde batch normalization hasta las conexiones residuales, y L2 y dropout, son de la
+    red profunda: sin filtros no hacen nada. El blanqueo cuenta con que se normaliza; los recortes y
+    CutMix, con que se aumentan los datos.
     """
 
+    # Para que aprenda:
     normalizar: bool = False
-    aumento: bool = False
-    filtros: tuple = ()  # de la primera convolución (con blanqueo, siempre 24) y de cada etapa
+    filtros: tuple = ()  # de cada etapa
     batchnorm: bool = False
+    optimizador: Callable = adam
+    blanqueo: bool = False
+    residual: bool = False
+    # Para que no memorice:
+    paciencia: int | None = None  # épocas de early stopping; None: no para
+    aumento: bool = False
+    recortes: bool = False
     l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
-    optimizador: Callable = adam
-    residual: bool = False
-    borrado: bool = False
-    blanqueo: bool = False
+    cutmix: bool = False
 
 
 def ciclo(tasa, pasos):
@@ -377,95 +390,139 @@ def ciclo(tasa, pasos):
     )
 
 
-def sgd_ciclo(pasos):
-    """SGD con momento de Nesterov y un ciclo de tasa."""
-    return keras.optimizers.SGD(ciclo(TASA_SGD, pasos), momentum=0.9, nesterov=True)
-
-
 def adam_ciclo(tasa, pasos):
     """Adam con un ciclo de tasa."""
     return keras.optimizers.Adam(ciclo(tasa, pasos))
 
 
-# La red final. Los puntos son de validación, según la memoria y con una semilla; los de la escalera
-# miden, con 5 épocas, sobre todo la rapidez con la que se aprende.
+def sgd_ciclo(tasa, pasos):
+    """SGD con momento de Nesterov y un ciclo de tasa."""
+    return keras.optimizers.SGD(ciclo(tasa, pasos), momentum=0.9, nesterov=True)
+
+
+# La red final.
 RECETA_FINAL = Receta(
-    normalizar=True,  # +3,3 puntos en la escalera
-    aumento=True,  # +0,9
-    filtros=(32, 64, 128, 256),  # en sus 26 épocas, 79,0 %; con la mitad de filtros, 76,1 %
-    batchnorm=True,  # +7,6
-    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016); con el suavizado, +0,9
+    normalizar=True,
+    filtros=(64, 128, 256),
+    batchnorm=True,
+    optimizador=partial(sgd_ciclo, TASA_SGD),
+    blanqueo=True,
+    residual=True,
+    paciencia=None,
+    aumento=True,
+    recortes=True,
+    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016)
     suavizado=0.1,  # el de Szegedy et al. (2016)
-    dropout=0.0,  # con 0,2, -3,9
-    optimizador=sgd_ciclo,  # +10,7 frente a Adam de tasa constante
-    residual=False,  # con ellas, -14,9
-    borrado=False,  # con él, -2,9
-    blanqueo=True,  # +4,0
-)
-
-# Los peldaños de la escalera, en el orden del guion: nombre y lo que cambia en la receta. Early
-# stopping no es un peldaño: entrenar lo aplica a todas las redes.
-PELDANOS = (
-    ("Normalización", {"normalizar": True}),
-    ("Aumento de datos", {"aumento": True}),
-    ("Más profundidad", {"filtros": (32, 32, 64, 128)}),
-    ("Batch normalization", {"batchnorm": True}),
-    ("Regularización", {"l2": RECETA_FINAL.l2, "suavizado": RECETA_FINAL.suavizado}),
-    ("Dropout", {"dropout": 0.2}),
-    ("SGD con un ciclo de tasa", {"optimizador": sgd_ciclo}),
-    ("Conexiones residuales", {"residual": True}),
-    ("Borrado aleatorio", {"borrado": True}),
-    ("Entrada de blanqueo", {"blanqueo": True}),
-    ("El doble de filtros", {"filtros": RECETA_FINAL.filtros}),
+    dropout=0.0,
+    cutmix=True,
 )
 
 
-def subir_escalera(datos, sesion):
-    """2.1. Prueba los peldaños de uno en uno y se queda con cada cambio que mejora la validación;
-    los demás quedan en la tabla como resultados negativos. Devuelve la receta a la que llega."""
-    epocas = sesion.alcance.epocas_escalera
-    print(f"\n2.1 Escalera: cada peldaño, {epocas} épocas desde cero")
-    receta = Receta()
+@dataclass(frozen=True)
+class Capitulo:
+    """Los pasos que se prueban con un mismo fin, cada uno con los anteriores que se quedan."""
+
+    nombre: str
+    pasos: tuple  # (nombre, lo que cambia de la receta, su nuevo valor): una sola cosa cada uno
+    # Lo que otra semilla cambia la diferencia de aciertos entre con el paso y sin él: su desviación
+    # típica, según la memoria.
+    ruido: float
+
+
+APRENDER = Capitulo(
+    "Que aprenda",
+    (
+        ("normalización", "normalizar", True),
+        ("más profundidad", "filtros", (32, 64, 128)),
+        ("batch normalization", "batchnorm", True),
+        ("ciclo de la tasa", "optimizador", partial(adam_ciclo, TASA_ADAM_CICLO)),
+        ("SGD en lugar de Adam", "optimizador", RECETA_FINAL.optimizador),
+        ("entrada de blanqueo", "blanqueo", True),
+        ("conexiones residuales", "residual", True),
+    ),
+    ruido=0.02,
+)
+NO_MEMORIZAR = Capitulo(
+    "Que no memorice",
+    (
+        ("early stopping", "paciencia", 5),
+        ("aumento de datos", "aumento", True),
+        ("recortes pequeños", "recortes", True),
+        ("L2", "l2", RECETA_FINAL.l2),
+        ("label smoothing", "suavizado", RECETA_FINAL.suavizado),
+        ("dropout", "dropout", 0.2),
+        ("CutMix", "cutmix", True),
+    ),
+    ruido=0.01,
+)
+
+
+def probar_pasos(capitulo, receta, epocas, datos, sesion):
+    """Prueba los pasos de un capítulo desde una receta y devuelve aquella a la que llega. Se queda
+    el que suma en validación más de dos veces el ruido y se descarta el que lo resta; el que no
+    decide, según lo lleve la red final, que se eligió en la memoria con tres semillas y
+    entrenamientos enteros. Todos quedan en la tabla."""
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
-    sesion.anotar(medir_red("2", "Escalera: BaseNet", actual, datos), curvas=actual.hist.history)
-    for nombre, cambio in PELDANOS:
-        print(f"\n  Peldaño «{nombre}»")
-        candidata = replace(receta, **cambio)
+    anotar_paso(f"{capitulo.nombre}: de partida", actual, datos, sesion)
+    for nombre, campo, valor in capitulo.pasos:
+        print(f"\n  {capitulo.nombre}: {nombre}")
+        candidata = replace(receta, **{campo: valor})
         prueba = entrenar_receta(candidata, datos, epocas, sesion.semilla)
-        val_actual = calcularAccuracy(datos.val.y, actual.prob_val)
-        diferencia = calcularAccuracy(datos.val.y, prueba.prob_val) - val_actual
-        p = mcnemar(datos.val.y, actual.prob_val, prueba.prob_val)
-        se_queda = diferencia > 0
-        sesion.anotar(
-            medir_red("2", f"Escalera: {nombre}", prueba, datos),
-            curvas=prueba.hist.history,
+        diferencia = calcularAccuracy(datos.val.y, prueba.prob_val)
+        diferencia -= calcularAccuracy(datos.val.y, actual.prob_val)
+        decide = abs(diferencia) > 2 * capitulo.ruido
+        se_queda = diferencia > 0 if decide else bool(getattr(RECETA_FINAL, campo))
+        anotar_paso(
+            f"{capitulo.nombre}: {nombre}",
+            prueba,
+            datos,
+            sesion,
             diferencia=diferencia,
-            p=p,
+            decide=decide,
             se_queda=se_queda,
         )
-        valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
-        print(
-            f"  {nombre}: {decimal(100 * diferencia, signo='+')} puntos en validación, {valor_p},"
-            f" {veredicto(diferencia, p)}. {'Se queda' if se_queda else 'Se descarta'}."
-        )
+        puntos = f"{decimal(100 * diferencia, signo='+')} puntos en validación"
+        destino = "se queda" if se_queda else "se descarta"
+        if decide:
+            print(f"  {puntos}: {'mejora' if diferencia > 0 else 'empeora'}; {destino}.")
+        else:
+            print(
+                f"  {puntos}: no decide, porque otra semilla cambia hasta"
+                f" {decimal(200 * capitulo.ruido, 1)}; {destino}, como en la red final."
+            )
+        hechas = len(prueba.hist.history["loss"])
+        if hechas < epocas:
+            ahorro = duracion(actual.segundos - prueba.segundos)
+            print(f"  Ha parado en la época {hechas} de {epocas}: ahorra {ahorro}.")
         if se_queda:
             receta, actual = candidata, prueba
     return receta
 
 
-def entrenar_red_final(datos, sesion):
-    """2.2. La red de RECETA_FINAL: sus capas, su entrenamiento, sus aciertos y sus fallos."""
-    epocas = sesion.alcance.epocas_mejorada
-    print(f"\n2.2 Red final, {epocas} épocas")
-    capas, total_macs = mostrar_capas(construir_mejorada(RECETA_FINAL, datos))
-    mejorada = entrenar_receta(RECETA_FINAL, datos, epocas, sesion.semilla)
-    prob_test = predecir(mejorada.modelo, datos.test.x)
+def anotar_paso(experimento, entrenamiento, datos, sesion, **detalles):
+    """Anota la red de un paso con lo que acierta en train: lo que pasa de validación, lo ha
+    memorizado."""
+    prob_train = predecir(entrenamiento.modelo, datos.train.x)
     sesion.anotar(
-        medir_red("2", "BaseNet mejorada", mejorada, datos, prob_test=prob_test),
+        medir_red("2", experimento, entrenamiento, datos, prob_train=prob_train),
+        curvas=entrenamiento.hist.history,
+        **detalles,
+    )
+
+
+def entrenar_red_final(datos, sesion):
+    """2.3. La red de RECETA_FINAL: sus capas, su entrenamiento, sus aciertos y sus fallos."""
+    capas, total_macs = mostrar_capas(construir_mejorada(RECETA_FINAL, datos))
+    mejorada = entrenar_receta(RECETA_FINAL, datos, sesion.alcance.epocas_mejorada, sesion.semilla)
+    prob_test = predecir(mejorada.modelo, datos.test.x)
+    prob_train = predecir(mejorada.modelo, datos.train.x)
+    sesion.anotar(
+        medir_red("2", "BaseNet mejorada", mejorada, datos, None, prob_test, prob_train),
         curvas=mejorada.hist.history,
         capas=capas,
         macs=total_macs,
     )
+    sesion.especialista = mejorada
     # Otra vez, con el espejo: es la misma red, que mira cada imagen dos veces.
     prob_val = predecir_con_espejo(mejorada.modelo, datos.val.x)
     prob_test = predecir_con_espejo(mejorada.modelo, datos.test.x)
@@ -484,30 +541,72 @@ def entrenar_red_final(datos, sesion):
         mostrar_por_clase("Aciertos por clase", por_clase)
 
 
-def entrenar_receta(receta, datos, epocas, semilla, perdida=None):
-    """Entrena desde cero la red de una receta; la pérdida, si no se da otra, es la entropía cruzada
-    con el suavizado de la receta."""
+def entrenar_receta(receta, datos, epocas, semilla):
+    """Entrena desde cero la red de una receta."""
+    fases = [(epocas, None)]
+    lado = 32
+    if receta.aumento:
+        con_recortes = 0
+        if receta.recortes and receta.filtros:  # BaseNet solo admite imágenes de 32 px
+            con_recortes, lado = int(FRACCION_RECORTES * epocas), None
+        fases = [
+            (con_recortes, partial(aumentar, LADO_RECORTE, receta.cutmix)),
+            (epocas - con_recortes, partial(aumentar, 32, receta.cutmix)),
+        ]
     return entrenar(
-        partial(construir_mejorada, receta, datos),
+        partial(construir_mejorada, receta, datos, lado),
         datos,
         semilla,
-        epocas,
+        fases,
         LOTE,
         receta.optimizador,
-        perdida or keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
+        keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
+        receta.paciencia,
     )
 
 
-def construir_mejorada(receta, datos):
-    """La red de una receta: imágenes (n, 32, 32, 3) en [0, 1] -> probabilidades (n, clases).
-    Normaliza con la media y la varianza por canal de train, que quedan dentro de la red y así son
-    las mismas en validación y en test."""
-    entrada = x = keras.Input((32, 32, 3))
+def aumentar(lado, con_cutmix, x, y, azar):
+    """Un lote aumentado: imágenes (n, 32, 32, 3) -> recortes de cada una en un sitio al azar,
+    (n, lado, lado, 3), la mitad reflejados, y sus clases, en one-hot. Los de 32 px salen de la
+    imagen ampliada por reflexión. Con CutMix, además, se mezcla la mitad de los lotes."""
+    if lado == x.shape[1]:
+        borde = (DESPLAZAMIENTO, DESPLAZAMIENTO)
+        x = np.pad(x, ((0, 0), borde, borde, (0, 0)), "reflect")
+    # De cada imagen, todos sus recortes, sin copiarlos: (n, filas, columnas, 3, lado, lado).
+    posibles = np.lib.stride_tricks.sliding_window_view(x, (lado, lado), axis=(1, 2))
+    filas, columnas = azar.integers(0, posibles.shape[1], (2, len(x)))
+    x = np.moveaxis(posibles[np.arange(len(x)), filas, columnas], 1, -1)
+    reflejadas = azar.random(len(x)) < 0.5
+    x[reflejadas] = x[reflejadas, :, ::-1]
+    if con_cutmix and azar.random() < 0.5:
+        return mezclar_con_cutmix(x, y, azar)
+    return x, y
+
+
+def mezclar_con_cutmix(x, y, azar):
+    """CutMix (Yun et al., 2019): un rectángulo, el mismo en todo el lote, de cada imagen se cambia
+    por el de otra, y su clase, por la de la otra en la proporción en que la tapa. El área se
+    reparte por igual entre nada y toda la imagen, antes de cortar lo que se sale de ella."""
+    lado = x.shape[1]
+    centro, medio_lado = azar.uniform(0, lado, 2), lado * azar.random() ** 0.5 / 2
+    arriba, izquierda = np.maximum(centro - medio_lado, 0).astype(int)
+    abajo, derecha = np.minimum(centro + medio_lado, lado).astype(int)
+    tapado = (abajo - arriba) * (derecha - izquierda) / lado**2
+    otras = azar.permutation(len(x))
+    mezcla = x.copy()
+    mezcla[:, arriba:abajo, izquierda:derecha] = x[otras, arriba:abajo, izquierda:derecha]
+    return mezcla, ((1 - tapado) * y + tapado * y[otras]).astype("float32")
+
+
+def construir_mejorada(receta, datos, lado=32):
+    """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
+    con lado None, de cualquier tamaño. Normaliza con la media y la varianza por canal de train, que
+    quedan dentro de la red y así son las mismas en validación y en test."""
+    entrada = x = keras.Input((lado, lado, 3))
     num_clases, x_train = len(datos.clases), datos.train.x
     if receta.normalizar:
-        media, varianza = x_train.mean((0, 1, 2)), x_train.var((0, 1, 2))
+        media, varianza = media_y_varianza(x_train)
         x = layers.Normalization(mean=media, variance=varianza)(x)
-    x = aumentar(x, receta)
     if not receta.filtros:
         return keras.Model(entrada, keras.Sequential(capas_basenet(num_clases))(x))
     x = primera_convolucion(x, receta, x_train)
@@ -524,31 +623,19 @@ def construir_mejorada(receta, datos):
     return keras.Model(entrada, salida(x))
 
 
-def aumentar(x, receta):
-    """Aumento de datos con capas de Keras, que solo actúan al entrenar."""
-    if receta.aumento:
-        x = layers.RandomFlip("horizontal")(x)
-        x = layers.RandomTranslation(
-            DESPLAZAMIENTO,
-            DESPLAZAMIENTO,
-            fill_mode="reflect",
-            interpolation="nearest",
-        )(x)
-    if receta.borrado:  # tapa un rectángulo con 0, que es la media (DeVries y Taylor, 2017)
-        x = layers.RandomErasing(
-            scale=AREA_BORRADA,
-            fill_value=0.0,
-            value_range=(-3, 3),  # los de una imagen normalizada
-            dtype="float32",  # en float16 falla
-        )(x)
-    return x
+def media_y_varianza(x):
+    """Las de cada canal de las imágenes x, (n, alto, ancho, canales): las de las medias de cada una
+    y la media de sus varianzas. Sumar de una vez todos los píxeles, que son millones, en float32
+    pierde los últimos."""
+    medias = x.mean((1, 2))
+    return medias.mean(0), medias.var(0) + x.var((1, 2)).mean(0)
 
 
 def primera_convolucion(x, receta, x_train):
     """Convolución 2x2 sin relleno con la que empieza la red profunda. La de blanqueo no se entrena:
     su núcleo sale de las imágenes de train."""
     if not receta.blanqueo:
-        return layers.Conv2D(receta.filtros[0], 2, activation="relu")(x)
+        return layers.Conv2D(24, 2, activation="relu")(x)
     capa = layers.Conv2D(
         24,
         2,
@@ -564,29 +651,34 @@ def nucleo_blanqueo(x):
     """Núcleo (2, 2, 3, 24) de los parches de 2x2 de x, imágenes (n, 32, 32, 3): sus 12 componentes
     principales divididas por su desviación típica, cuyas salidas no tienen correlación, cada una
     con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
-    x = (x[::10] - x.mean((0, 1, 2))) / x.std((0, 1, 2))  # basta con una imagen de cada diez
+    media, varianza = media_y_varianza(x)
+    x = (x[::10] - media) / varianza**0.5  # basta con una imagen de cada diez
     # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
     esquinas = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
     parches = np.concatenate(esquinas, axis=-1).reshape(-1, 12)
-    pca = PCA().fit(parches)
+    # En float64, para que dos procesadores redondeen igual; PCA fija el signo de cada componente.
+    pca = PCA().fit(parches.astype("float64"))
     desviacion = np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)
     filtros = (pca.components_ / desviacion[:, None]).T
     return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
 
 
 def etapas(x, receta):
-    """Etapas de dos convoluciones, de las que la primera reduce a la mitad el lado. La entrada sin
-    relleno deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4. La
-    segunda convolución es, si la receta lo pide, una rama residual (He et al., 2016)."""
-    for filtros in receta.filtros[1:]:
-        x = convolucion(x, filtros, receta, reducir=True)
-        rama = convolucion(x, filtros, receta)
-        x = layers.Add()([x, rama]) if receta.residual else rama
+    """Etapas de tres convoluciones, de las que la primera reduce a la mitad el lado. La entrada sin
+    relleno deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4. Con
+    conexiones residuales (He et al., 2016) las otras dos solo corrigen lo que reciben; la escala de
+    su última batch normalization empieza en cero, y con ella la corrección (Goyal et al., 2017)."""
+    for filtros in receta.filtros:
+        x = layers.Activation("relu")(convolucion(x, filtros, receta, reducir=True))
+        rama = layers.Activation("relu")(convolucion(x, filtros, receta))
+        rama = convolucion(rama, filtros, receta, gamma="zeros" if receta.residual else "ones")
+        x = layers.Activation("relu")(layers.Add()([x, rama]) if receta.residual else rama)
     return x
 
 
-def convolucion(x, filtros, receta, reducir=False):
-    """Convolución 3x3, pooling si se reduce, batch normalization si la hay, y ReLU."""
+def convolucion(x, filtros, receta, reducir=False, gamma="ones"):
+    """Convolución 3x3, pooling si se reduce y, si la hay, batch normalization, cuya escala empieza
+    en gamma; la activación queda fuera."""
     x = layers.Conv2D(
         filtros,
         3,
@@ -598,27 +690,8 @@ def convolucion(x, filtros, receta, reducir=False):
     if reducir:
         x = layers.MaxPooling2D(2)(x)
     if receta.batchnorm:
-        x = layers.BatchNormalization(momentum=0.9)(x)
-    return layers.Activation("relu")(x)
-
-
-def mcnemar(y, prob_a, prob_b):
-    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
-    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
-    las tres matrices son (n, clases)."""
-    real = y.argmax(1)
-    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
-    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
-    if solo_a + solo_b == 0:
-        return 1.0
-    return float(binomtest(solo_a, solo_a + solo_b).pvalue)
-
-
-def veredicto(diferencia, p):
-    """Frase sobre un peldaño a partir de lo que cambia en validación y de su valor p."""
-    if p >= SIGNIFICACION:
-        return "no se distingue del azar"
-    return "mejora" if diferencia > 0 else "empeora"
+        x = layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma)(x)
+    return x
 
 
 # ===== APARTADO 3: ResNet50 en Caltech-UCSD ======================================================
@@ -645,8 +718,6 @@ def apartado3(sesion):
     pausa("3: los datos")
 
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
-    precision, motivo = precision_preentrenada()
-    print(f"  Precisión: {precision}, porque {motivo}")
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
     cabezas = probar_cabezas(mapas, vectores, sesion)
     mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
@@ -731,11 +802,9 @@ def plegar(modelo):
     precede, que ha de tener una (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo.
     El sesgo que resulta queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
     no debe moverse."""
-    precision, _ = precision_preentrenada()
 
     def copiar(capa):
         configuracion = capa.get_config()
-        configuracion["dtype"] = precision
         if "use_bias" in configuracion:
             configuracion["use_bias"] = True
         return type(capa).from_config(configuracion)
@@ -767,18 +836,6 @@ def nucleo_y_sesgo(convolucion, bn):
     if isinstance(convolucion, layers.DepthwiseConv2D):  # las de MobileNetV2: (h, w, canales, 1)
         escala = escala[:, None]
     return [nucleo * escala, sesgo]
-
-
-def precision_preentrenada():
-    """(precisión, motivo) de la red preentrenada: la de las demás redes si hay GPU; si no, decide
-    si el procesador multiplica matrices en bfloat16 (AMX), y no un cronómetro, para que se repitan
-    las cifras."""
-    de_las_demas = keras.config.dtype_policy().name
-    if de_las_demas != "float32":  # lo pone preparar_entorno
-        return de_las_demas, "hay GPU"
-    if "amx_bf16" in leer_cpuinfo():
-        return "mixed_bfloat16", "hay AMX"
-    return "float32", "no consta que el procesador tenga AMX"
 
 
 def extraer(base, datos):
@@ -830,11 +887,10 @@ def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
         partial(construir, datos),
         datos,
         sesion.semilla,
-        epocas,
+        [(epocas, a_float32)],
         LOTE_CABEZA,
         partial(adam_ciclo, TASA_CABEZA),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
-        transformar=a_float32,
     )
     prob_test = predecir(entrenamiento.modelo, datos.test.x)
     sesion.anotar(
@@ -844,10 +900,10 @@ def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
     return entrenamiento
 
 
-def a_float32(x, azar):
-    """El lote en float32. Servir los mapas, que están en float16, por lotes evita que fit los
-    convierta todos a la vez."""
-    return x.astype("float32")
+def a_float32(x, y, azar):
+    """El lote, con x en float32. Los mapas están en float16; sirviéndolos por lotes, fit no los
+    convierte todos a la vez."""
+    return x.astype("float32"), y
 
 
 def cabeza_salida(datos):
@@ -1020,11 +1076,10 @@ def ajustar(datos, vectores, cabeza, sesion):
         lambda: modelo,
         datos,
         sesion.semilla,
-        sesion.alcance.epocas_ajuste,
+        [(sesion.alcance.epocas_ajuste, recortar_y_reflejar)],
         LOTE_AJUSTE,
         partial(adam_ciclo, tasa_de_ajuste(base)),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
-        transformar=recortar_y_reflejar,
     )
     mezcla, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
     prob_test = predecir(modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
@@ -1059,10 +1114,10 @@ def tasa_de_ajuste(base):
     return TASA_AJUSTE * float(np.median(desviaciones))
 
 
-def recortar_y_reflejar(x, azar):
+def recortar_y_reflejar(x, y, azar):
     """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados a
     LADO_AJUSTE px y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3)
-    -> recortes float32 (n, LADO_AJUSTE, LADO_AJUSTE, 3)."""
+    -> recortes float32 (n, LADO_AJUSTE, LADO_AJUSTE, 3), y sus clases."""
     recortes = np.empty((len(x), LADO_AJUSTE, LADO_AJUSTE, 3), "float32")
     for recorte, imagen in zip(recortes, x):
         lado = azar.integers(RECORTE_MINIMO, len(imagen) + 1)
@@ -1070,7 +1125,7 @@ def recortar_y_reflejar(x, azar):
         caja = (izquierda, arriba, izquierda + lado, arriba + lado)
         trozo = Image.fromarray(imagen).resize((LADO_AJUSTE, LADO_AJUSTE), Image.BILINEAR, caja)
         recorte[:] = np.fliplr(trozo) if azar.random() < 0.5 else trozo
-    return recortes
+    return recortes, y
 
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
@@ -1117,94 +1172,151 @@ def comparar_en_test(sesion):
         print(f"  «{uno}» frente a «{otro}»: {puntos:>7} puntos en test")
 
 
-# ===== BONUS: una generalista de las 100 clases y su comité con la especialista de las 25 ========
+# ===== BONUS: de una generalista de las 100 clases a una especialista de las 25 ==================
 
-PESO_SUPERCLASE = 0.5  # de la pérdida de las 20 superclases frente a la de las 100 clases
+RECETA_GENERALISTA = replace(RECETA_FINAL, cutmix=False)  # con 45.000 imágenes apenas memoriza
+TASA_DESTILACION = 0.02  # pico: la décima parte que desde cero, porque parte de lo aprendido
+GENERALISTA, COMITE = "Generalista, 25 clases, con espejo", "Comité, 25 clases, con espejo"
+DESTILADA = "Especialista destilada, con espejo"
+SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 
 def bonus(sesion):
-    """Bonus: una generalista con pérdida jerárquica y su comité con la red del Apartado 2."""
-    cifar = sesion.cifar
-    datos = datos_cifar(cifar, 100, sesion.semilla)
-    titulo("BONUS · Una generalista de las 100 clases y su comité", datos)
-    print("  Una red para dos tareas: las 100 clases y, restringiendo su salida, las 25 del guion.")
-    print("  Para las 25 ha visto 75 clases más que la red del Apartado 2, pero las imágenes de")
-    print("  validación y de test son las mismas: tampoco ha entrenado con ellas.")
-    generalista = entrenar_receta(
-        RECETA_FINAL,
-        datos,
-        sesion.alcance.epocas_bonus,
-        sesion.semilla,
-        perdida_jerarquica(cifar.superclases, RECETA_FINAL.suavizado),
-    )
-    prob_val = predecir_con_espejo(generalista.modelo, datos.val.x)
-    prob_test = predecir_con_espejo(generalista.modelo, datos.test.x)
-    en_superclase = calcularAccuracy(
-        por_superclase(datos.test.y, cifar.superclases),
-        por_superclase(prob_test, cifar.superclases),
-    )
-    sesion.anotar(
-        medir_red("Bonus", "Generalista, 100 clases", generalista, datos, prob_val, prob_test),
-        curvas=generalista.hist.history,
-        superclases=en_superclase,
-    )
-    print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
-    mostrarEvolucion(generalista.hist, "Generalista: evolución")
-    mostrar_predicciones("Bonus: imágenes de test", datos, prob_test)
-    formar_comite(sesion, generalista)
+    """Bonus: una generalista de las 100 clases, su comité con la red del Apartado 2 y una
+    especialista que aprende de las dos."""
+    todas = datos_cifar(sesion.cifar, 100, sesion.semilla)
+    titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", todas)
+    print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve. De las 25 del")
+    print("  guion, las dos ven las mismas imágenes, y ninguna es de validación o de test.")
+    print("  Lo que saben las dos se lo enseñan después a una sola.")
+    generalista = entrenar_generalista(todas, sesion)
+    pausa("Bonus: la generalista")
+
+    datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
+    en_las_25 = restringir(generalista.modelo)
+    maestras = [en_las_25]
+    anotar_con_espejo(GENERALISTA, replace(generalista, modelo=en_las_25), datos, sesion)
+    if sesion.especialista:  # no, si se ha pedido el Bonus sin el Apartado 2
+        maestras.append(sesion.especialista.modelo)
+        formar_comite(generalista, datos, sesion)
+        comparar(COMITE, CON_ESPEJO, datos, sesion)
+    destilada = destilar(maestras, datos, sesion)
+    anotar_con_espejo(DESTILADA, destilada, datos, sesion)
+    comparar(DESTILADA, GENERALISTA, datos, sesion)
+    if sesion.especialista:
+        comparar(DESTILADA, COMITE, datos, sesion)
+    mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
+    _, prob_test = sesion.probabilidades[DESTILADA]
+    mostrar_confusion(f"{DESTILADA}: matriz de confusión", datos, prob_test)
     pausa("Bonus: resultados")
 
 
-def perdida_jerarquica(superclases, suavizado):
-    """Entropía cruzada de las clases, suavizada, más la de sus superclases, cuya probabilidad es la
-    suma de las de sus clases: confundir un roble con un arce cuesta menos que con un tanque, sin
-    una sola neurona más."""
-    clase_a_superclase = keras.utils.to_categorical(superclases).astype("float32")  # (100, 20)
-
-    def perdida(y, prob):
-        entropia_cruzada = keras.losses.categorical_crossentropy
-        fina = entropia_cruzada(y, prob, label_smoothing=suavizado)
-        y, prob = keras.ops.cast(y, "float32"), keras.ops.cast(prob, "float32")
-        gruesa = entropia_cruzada(
-            keras.ops.matmul(y, clase_a_superclase), keras.ops.matmul(prob, clase_a_superclase)
-        )
-        return fina + PESO_SUPERCLASE * gruesa
-
-    return perdida
-
-
-def por_superclase(prob, superclases):
-    """Probabilidad de cada superclase, (n, 20), a partir de las de sus clases, (n, 100)."""
-    return prob @ keras.utils.to_categorical(superclases)
+def entrenar_generalista(datos, sesion):
+    """Entrenamiento, ya anotado y enseñado, de la red de las 100 clases."""
+    experimento = "Generalista, 100 clases, con espejo"
+    generalista = entrenar_receta(
+        RECETA_GENERALISTA, datos, sesion.alcance.epocas_bonus, sesion.semilla
+    )
+    anotar_con_espejo(experimento, generalista, datos, sesion)
+    _, prob_test = sesion.probabilidades[experimento]
+    superclases = keras.utils.to_categorical(sesion.cifar.superclases)  # (100, 20)
+    en_superclase = calcularAccuracy(datos.test.y @ superclases, prob_test @ superclases)
+    sesion.detalles[experimento]["superclases"] = en_superclase
+    print(f"  Aciertos de superclase en test (20): {porcentaje(en_superclase)}")
+    mostrarEvolucion(generalista.hist, "Generalista: evolución")
+    mostrar_predicciones("Bonus: imágenes de test, con espejo", datos, prob_test)
+    return generalista
 
 
-def formar_comite(sesion, generalista):
-    """La generalista en las 25 clases y, si se ha entrenado la del Apartado 2, la media de las
-    probabilidades de las dos."""
-    datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
-    prob_val = restringir(predecir_con_espejo(generalista.modelo, datos.val.x))
-    prob_test = restringir(predecir_con_espejo(generalista.modelo, datos.test.x))
-    experimento = "Generalista, 25 clases"
-    sesion.anotar(medir_red("Bonus", experimento, generalista, datos, prob_val, prob_test))
-    if CON_ESPEJO in sesion.probabilidades:
-        val_especialista, test_especialista = sesion.probabilidades[CON_ESPEJO]
-        prob_val = (prob_val + val_especialista) / 2
-        prob_test = (prob_test + test_especialista) / 2
-        especialista = sesion.resultado(CON_ESPEJO)
-        experimento = "Comité, 25 clases"
-        comite = Resultado(
-            "Bonus",
-            experimento,
-            parametros=generalista.modelo.count_params() + especialista.parametros,
-            segundos=generalista.segundos + especialista.segundos,
-        )
-        sesion.anotar(medir(comite, datos, prob_val, prob_test))
-    mostrar_confusion(f"{experimento}: matriz de confusión", datos, prob_test)
+def anotar_con_espejo(experimento, entrenamiento, datos, sesion):
+    """Anota lo que acierta una red que mira cada imagen y su reflejo, y guarda lo que predice."""
+    prob_val = predecir_con_espejo(entrenamiento.modelo, datos.val.x)
+    prob_test = predecir_con_espejo(entrenamiento.modelo, datos.test.x)
+    sesion.probabilidades[experimento] = prob_val, prob_test
+    sesion.anotar(
+        medir_red("Bonus", experimento, entrenamiento, datos, prob_val, prob_test),
+        curvas=entrenamiento.hist.history,
+    )
 
 
-def restringir(prob):
-    """Probabilidades de las 100 clases restringidas a las 25 del guion y renormalizadas."""
-    return normalize(np.maximum(prob[:, :CLASES], keras.config.epsilon()), "l1")
+def restringir(modelo):
+    """Un modelo como ese con la salida de las 25 clases del guion, que son las primeras: su softmax
+    da las mismas probabilidades, renormalizadas entre ellas. Comparten las demás capas."""
+    configuracion = modelo.layers[-1].get_config() | {"units": CLASES}
+    salida = layers.Dense.from_config(configuracion)
+    restringido = keras.Model(modelo.input, salida(modelo.layers[-2].output))
+    nucleo, sesgo = modelo.layers[-1].get_weights()
+    salida.set_weights([nucleo[:, :CLASES], sesgo[:CLASES]])
+    return restringido
+
+
+def formar_comite(generalista, datos, sesion):
+    """Anota el comité: la media de las probabilidades de la generalista y de la del Apartado 2."""
+    de_la_generalista = sesion.probabilidades[GENERALISTA]
+    de_la_especialista = sesion.probabilidades[CON_ESPEJO]
+    prob_val = (de_la_generalista[0] + de_la_especialista[0]) / 2
+    prob_test = (de_la_generalista[1] + de_la_especialista[1]) / 2
+    sesion.probabilidades[COMITE] = prob_val, prob_test
+    comite = Resultado(
+        "Bonus",
+        COMITE,
+        parametros=generalista.modelo.count_params() + sesion.especialista.modelo.count_params(),
+        segundos=generalista.segundos + sesion.especialista.segundos,
+    )
+    sesion.anotar(medir(comite, datos, prob_val, prob_test))
+
+
+def destilar(maestras, datos, sesion):
+    """Entrenamiento de una red de 25 clases que parte de la generalista, la primera de las
+    maestras, y aprende de todas (Hinton et al., 2015)."""
+    print(f"\n  Destilación: una especialista aprende de {len(maestras)} maestras")
+    alumna = keras.models.clone_model(maestras[0])
+    alumna.set_weights(maestras[0].get_weights())
+    return entrenar(
+        lambda: alumna,
+        datos,
+        sesion.semilla,
+        [(sesion.alcance.epocas_destilacion, partial(preguntar, maestras))],
+        LOTE,
+        partial(sgd_ciclo, TASA_DESTILACION),
+    )
+
+
+def preguntar(maestras, x, y, azar):
+    """El lote aumentado y, como clase de cada imagen, la media de la cierta y de la que le dan las
+    maestras, que la ven tan recortada y mezclada como la alumna (Beyer et al., 2022)."""
+    x, y = aumentar(32, True, x, y, azar)
+    prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
+    return x, (y + prob) / 2
+
+
+def comparar(uno, otro, datos, sesion):
+    """Dice cuánto más acierta un experimento que otro en test y si con estas imágenes se pueden
+    distinguir, y lo guarda con los detalles del primero."""
+    prob_uno, prob_otro = sesion.probabilidades[uno][1], sesion.probabilidades[otro][1]
+    y = datos.test.y
+    diferencia = calcularAccuracy(y, prob_uno) - calcularAccuracy(y, prob_otro)
+    p = mcnemar(y, prob_uno, prob_otro)
+    sesion.detalles[uno][f"frente a {otro}"] = {"diferencia": diferencia, "p": p}
+    puntos = decimal(100 * diferencia, signo="+")
+    valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
+    veredicto = "es más que el azar" if p < SIGNIFICACION else "no se distinguen"
+    print(
+        f"  «{uno}» frente a «{otro}»: {puntos} puntos en test; con estas imágenes, {veredicto}"
+        f" ({valor_p})."
+    )
+
+
+def mcnemar(y, prob_a, prob_b):
+    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
+    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
+    las tres matrices son (n, clases). No dice nada de otra semilla."""
+    real = y.argmax(1)
+    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
+    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
+    if solo_a + solo_b == 0:
+        return 1.0
+    return float(binomtest(solo_a, solo_a + solo_b).pvalue)
 
 
 # ===== LO QUE USA EL ENTRENAMIENTO, PREDICCIONES Y MEDIDAS =======================================
@@ -1213,8 +1325,9 @@ TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la RAM
 
 
 class Lotes(keras.utils.PyDataset):
-    """Lotes barajados en cada época y transformados al servirlos, no antes. Con mapas en float16
-    evita que fit convierta la matriz entera a float32; con aves, aumenta los datos."""
+    """Lotes barajados en cada época y transformados al servirlos, no antes: así se aumentan los
+    datos, y fit no convierte a float32 de una vez los mapas en float16. Son todos casi del mismo
+    tamaño, porque uno de una sola imagen, el último, estropearía la batch normalization."""
 
     def __init__(self, conjunto, lote, transformar, semilla):
         super().__init__()
@@ -1226,11 +1339,21 @@ class Lotes(keras.utils.PyDataset):
         return math.ceil(len(self.conjunto.x) / self.lote)
 
     def __getitem__(self, numero):
-        indices = self.orden[numero * self.lote : (numero + 1) * self.lote]
-        return self.transformar(self.conjunto.x[indices], self.azar), self.conjunto.y[indices]
+        indices = np.array_split(self.orden, len(self))[numero]
+        return self.transformar(self.conjunto.x[indices], self.conjunto.y[indices], self.azar)
 
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))
+
+
+def mejor_epoca(paciencia):
+    """Early stopping: para tras esas épocas sin mejorar y deja el modelo en la mejor."""
+    return keras.callbacks.EarlyStopping(
+        monitor="val_accuracy",
+        mode="max",
+        patience=paciencia,
+        restore_best_weights=True,
+    )
 
 
 class ErrorNumerico(Exception):
@@ -1241,11 +1364,12 @@ class Progreso(keras.callbacks.Callback):
     """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras.
     ErrorNumerico si la pérdida deja de ser finita: lo que venga después no significa nada."""
 
-    def on_train_begin(self, logs=None):
-        self.inicio = time.perf_counter()
+    def __init__(self, total):
+        super().__init__()
+        self.total, self.inicio = total, time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        hechas, total = epoch + 1, self.params["epochs"]
+        hechas, total = epoch + 1, self.total
         if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
             raise ErrorNumerico(
                 f"en la época {hechas} de {total}, la pérdida es {logs['loss']} en entrenamiento"
@@ -1291,17 +1415,20 @@ def calcularAccuracy(labels, preds):
     return float(np.mean(np.argmax(labels, axis=1) == np.argmax(preds, axis=1)))
 
 
-def medir_red(apartado, experimento, entrenamiento, datos, prob_val=None, prob_test=None):
-    """Resultado de un Entrenamiento. Sin prob_val, las de validación son las suyas; sin prob_test
-    no hay medidas de test."""
+def medir_red(
+    apartado, experimento, entrenamiento, datos, prob_val=None, prob_test=None, prob_train=None
+):
+    """Resultado de un Entrenamiento. Sin prob_val, las de validación son las suyas; sin prob_test o
+    sin prob_train no hay medidas de test o de train."""
     if prob_val is None:
         prob_val = entrenamiento.prob_val
     resultado = Resultado(
         apartado,
         experimento,
         parametros=entrenamiento.modelo.count_params(),
-        epocas=len(entrenamiento.hist.epoch),
+        epocas=len(entrenamiento.hist.history["loss"]),
         segundos=entrenamiento.segundos,
+        train=None if prob_train is None else calcularAccuracy(datos.train.y, prob_train),
     )
     return medir(resultado, datos, prob_val, prob_test)
 
@@ -1434,6 +1561,7 @@ COLUMNAS = (  # título, campo de Resultado y cómo se escribe
     ("Parámetros", "parametros", partial(decimal, cifras=0)),
     ("Épocas", "epocas", partial(decimal, cifras=0)),
     ("Tiempo", "segundos", duracion),  # desde aquí, lo que se enseña al anotar una fila
+    ("Train", "train", porcentaje),
     ("Val.", "val", porcentaje),
     ("Test", "test", porcentaje),
     ("Top-5", "top5", porcentaje),
@@ -1613,7 +1741,7 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", fase_previa=No
         f"  Mejor época en validación: {mejor} de {len(val)}, con {porcentaje(val[mejor - 1])};"
         f" en la última, {porcentaje(val[-1])}"
     )
-    inicio = len(fase_previa.epoch) if fase_previa else 0
+    inicio = len(fase_previa.history["loss"]) if fase_previa else 0
     epocas = range(1, inicio + len(val) + 1)
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
@@ -3111,7 +3239,7 @@ def preparar_entorno(semilla):
         tensorflow.config.experimental.enable_op_determinism()
     # En los tres motores, un resultado dice dónde se ha calculado.
     con_gpu = "cpu" not in str(keras.ops.exp(keras.ops.zeros(2)).device).lower()
-    keras.config.set_dtype_policy("mixed_float16" if con_gpu else "float32")
+    keras.config.set_dtype_policy(elegir_precision(con_gpu))
     return (
         f"Python {platform.python_version()} · Keras {keras.__version__} sobre {motor}"
         f" · NumPy {np.__version__} · {procesador()} ({os.cpu_count()} núcleos)"
@@ -3128,6 +3256,16 @@ def asegurar_figuras():
     except (ImportError, ValueError):
         print(f"Sin figuras en pantalla: no se puede usar {modo}, de MPLBACKEND.")
         plt.switch_backend("agg")
+
+
+def elegir_precision(con_gpu):
+    """La de todas las redes. Sin GPU la decide lo que el procesador sabe hacer, y no un cronómetro,
+    para que se repitan las cifras: sin instrucciones de bfloat16, oneDNN lo emula y tarda más."""
+    if con_gpu:
+        return "mixed_float16"
+    if re.search(r"\b(avx512_bf16|amx_bf16)\b", leer_cpuinfo()):
+        return "mixed_bfloat16"
+    return "float32"
 
 
 def leer_cpuinfo():
