@@ -176,7 +176,7 @@ class Sesion:
     detalles: dict = field(default_factory=lambda: defaultdict(dict))
     # Las probabilidades que se comparan después, por experimento: (de validación, de test).
     probabilidades: dict = field(default_factory=dict)
-    especialista: "Entrenamiento | None" = None  # la red del Apartado 2, que el Bonus necesita
+    redes: dict = field(default_factory=dict)  # los Entrenamiento que otra parte necesita
 
     def anotar(self, resultado, **detalles):
         """Añade una fila y lo que la explica, y la enseña en una línea."""
@@ -522,7 +522,7 @@ def entrenar_red_final(datos, sesion):
         capas=capas,
         macs=total_macs,
     )
-    sesion.especialista = mejorada
+    sesion.redes["BaseNet mejorada"] = mejorada
     # Otra vez, con el espejo: es la misma red, que mira cada imagen dos veces.
     prob_val = predecir_con_espejo(mejorada.modelo, datos.val.x)
     prob_test = predecir_con_espejo(mejorada.modelo, datos.test.x)
@@ -1196,14 +1196,16 @@ def bonus(sesion):
     en_las_25 = restringir(generalista.modelo)
     maestras = [en_las_25]
     anotar_con_espejo(GENERALISTA, replace(generalista, modelo=en_las_25), datos, sesion)
-    if sesion.especialista:  # no, si se ha pedido el Bonus sin el Apartado 2
-        maestras.append(sesion.especialista.modelo)
-        formar_comite(generalista, datos, sesion)
+    especialista = sesion.redes.get("BaseNet mejorada")  # None, si se pide el Bonus sin el 2
+    if especialista:
+        maestras.append(especialista.modelo)
+        formar_comite(generalista, especialista, datos, sesion)
         comparar(COMITE, CON_ESPEJO, datos, sesion)
-    destilada = destilar(maestras, datos, sesion)
+    print(f"\n  Destilación: una especialista aprende de {len(maestras)} maestras")
+    destilada = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
     anotar_con_espejo(DESTILADA, destilada, datos, sesion)
     comparar(DESTILADA, GENERALISTA, datos, sesion)
-    if sesion.especialista:
+    if especialista:
         comparar(DESTILADA, COMITE, datos, sesion)
     mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
     _, prob_test = sesion.probabilidades[DESTILADA]
@@ -1217,6 +1219,7 @@ def entrenar_generalista(datos, sesion):
     generalista = entrenar_receta(
         RECETA_GENERALISTA, datos, sesion.alcance.epocas_bonus, sesion.semilla
     )
+    sesion.redes[experimento] = generalista
     anotar_con_espejo(experimento, generalista, datos, sesion)
     _, prob_test = sesion.probabilidades[experimento]
     superclases = keras.utils.to_categorical(sesion.cifar.superclases)  # (100, 20)
@@ -1250,7 +1253,7 @@ def restringir(modelo):
     return restringido
 
 
-def formar_comite(generalista, datos, sesion):
+def formar_comite(generalista, especialista, datos, sesion):
     """Anota el comité: la media de las probabilidades de la generalista y de la del Apartado 2."""
     de_la_generalista = sesion.probabilidades[GENERALISTA]
     de_la_especialista = sesion.probabilidades[CON_ESPEJO]
@@ -1260,23 +1263,22 @@ def formar_comite(generalista, datos, sesion):
     comite = Resultado(
         "Bonus",
         COMITE,
-        parametros=generalista.modelo.count_params() + sesion.especialista.modelo.count_params(),
-        segundos=generalista.segundos + sesion.especialista.segundos,
+        parametros=generalista.modelo.count_params() + especialista.modelo.count_params(),
+        segundos=generalista.segundos + especialista.segundos,
     )
     sesion.anotar(medir(comite, datos, prob_val, prob_test))
 
 
-def destilar(maestras, datos, sesion):
+def destilar(maestras, datos, epocas, semilla):
     """Entrenamiento de una red de 25 clases que parte de la generalista, la primera de las
     maestras, y aprende de todas (Hinton et al., 2015)."""
-    print(f"\n  Destilación: una especialista aprende de {len(maestras)} maestras")
     alumna = keras.models.clone_model(maestras[0])
     alumna.set_weights(maestras[0].get_weights())
     return entrenar(
         lambda: alumna,
         datos,
-        sesion.semilla,
-        [(sesion.alcance.epocas_destilacion, partial(preguntar, maestras))],
+        semilla,
+        [(epocas, partial(preguntar, maestras))],
         LOTE,
         partial(sgd_ciclo, TASA_DESTILACION),
     )

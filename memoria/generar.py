@@ -1,7 +1,8 @@
 """Mide la práctica con practica2.py y compone memoria.pdf.
 
     python memoria/generar.py                     mide lo que falte y compone (varias horas)
-    python memoria/generar.py --apartados 3       vuelve a medir esas partes y conserva las demás
+    python memoria/generar.py --apartados 3       mide solo lo que falte de esas partes; ablacion y
+                                                  ablacion/sin L2 son varias a la vez
     python memoria/generar.py --solo-pdf          compone con los resultados guardados (segundos)
 
 Las partes y lo que mide cada una están en medir.py. Cada parte se mide en un proceso propio y se
@@ -47,8 +48,8 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "3": ("medir_aves", "apartado3"),
     "imagenet": ("medir_aves", "MOBILENETV2", "apartado3"),
     "contrastes": ("medir_contrastes",),
-    "semillas": ("medir_semillas",),
-    "ingredientes": ("medir_ingredientes",),
+    "semillas": ("medir_semilla", "apartado1", "apartado2", "bonus"),
+    "ablacion": ("medir_ablacion",),
 }
 NO_MIDEN = {"PARTES", "MEMORIA", "imprimir_resumen"}  # main llega a ellas desde cualquier parte
 
@@ -58,7 +59,7 @@ def huella(parte):
     desde donde ella entra. Cambiar otra cosa no obliga a medirla otra vez. No cubre RESUMEN, que
     enseña lo medido, ni las versiones de las bibliotecas, que guarda el origen de la parte."""
     codigos, usos = definiciones()
-    alcanzados, pendientes = set(), set(RAICES[parte])
+    alcanzados, pendientes = set(), set(RAICES[parte.split("/")[0]])
     while pendientes:
         nombre = pendientes.pop()
         alcanzados.add(nombre)
@@ -118,7 +119,7 @@ def leer():
 
 def guardar(resultados, parte, medido):
     """Pone lo medido de una parte en los resultados, y los guarda."""
-    filas = medido.pop("filas", [])
+    filas = medido.get("filas", [])
     resultados["partes"][parte] = {
         "fecha": date.today().isoformat(),
         "maquina": medido.pop("maquina"),
@@ -126,13 +127,21 @@ def guardar(resultados, parte, medido):
         "codigo": huella(parte),
         "origen": filas[0]["origen"] if filas else [],
     }
-    if parte == "imagenet":  # la misma práctica con otra red: no son filas de RESUMEN
-        resultados["imagenet"] = medido | {"filas": filas}
+    grupo, *claves = parte.split("/")
+    if claves:  # una de las divididas
+        destino = resultados.setdefault(grupo, {})
+        for clave in claves[:-1]:
+            destino = destino.setdefault(clave, {})
+        destino[claves[-1]] = medido
+    elif parte == "imagenet":  # la misma práctica con otra red: no son filas de RESUMEN
+        resultados["imagenet"] = medido
     else:
-        suyos = {fila["experimento"] for fila in filas}
-        otras = [fila for fila in resultados["filas"] if fila["experimento"] not in suyos]
-        resultados["filas"] = sorted(otras + filas, key=lambda fila: fila["apartado"])
-        resultados["detalles"] |= medido.pop("detalles", {})
+        suyos = {fila["apartado"] for fila in filas}
+        otras = [fila for fila in resultados["filas"] if fila["apartado"] not in suyos]
+        medido["filas"] = sorted(otras + filas, key=lambda fila: fila["apartado"])
+        detalles = resultados["detalles"] | medido.get("detalles", {})
+        quedan = {fila["experimento"] for fila in medido["filas"]}
+        medido["detalles"] = {nombre: detalles[nombre] for nombre in detalles if nombre in quedan}
         resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
     RESULTADOS.write_text(texto + "\n", encoding="utf-8")
@@ -140,11 +149,12 @@ def guardar(resultados, parte, medido):
 
 def desviacion(resultados, experimento):
     """Desviación típica de los aciertos en test de un experimento entre semillas, o None."""
-    cabezas, semillas = resultados.get("cabezas", {}), resultados.get("semillas", {})
+    cabezas = resultados.get("cabezas", {})
+    semillas = [medido["filas"] for medido in resultados.get("semillas", {}).values()]
     if any(f["experimento"] == experimento for filas in cabezas.values() for f in filas):
         varias = list(cabezas.values())
     else:
-        varias = [resultados["filas"], *semillas.values()]
+        varias = [resultados["filas"], *semillas]
     test = [f["test"] for filas in varias for f in filas if f["experimento"] == experimento]
     return stdev(test) if len(test) > 1 else None
 
@@ -297,13 +307,17 @@ def main():
     opciones.add_argument("--apartados", default="", help=f"a medir: {', '.join(RAICES)}")
     opciones.add_argument("--solo-pdf", action="store_true", help="no mide nada")
     leidas = opciones.parse_args()
-    resultados = leer()
-    pedidas = [parte for parte in leidas.apartados.split(",") if parte]
-    if not set(pedidas) <= set(RAICES):
-        opciones.error(f"--apartados: elija entre {', '.join(RAICES)}")
+    import medir  # aquí, porque tarda segundos
+
+    resultados, pedidas = leer(), []
+    for prefijo in leidas.apartados.split(",") if leidas.apartados else []:
+        suyas = [parte for parte in medir.PARTES if f"{parte}/".startswith(f"{prefijo}/")]
+        pedidas += suyas or opciones.error(f"--apartados: elija entre {', '.join(RAICES)}")
     if not pedidas and not leidas.solo_pdf:
-        medidas = resultados["partes"]
-        pedidas = [p for p in RAICES if medidas.get(p, {}).get("codigo") != huella(p)]
+        pedidas = list(medir.PARTES)
+    # Lo que ya se midió con este código no se repite.
+    medidas = resultados["partes"]
+    pedidas = [parte for parte in pedidas if medidas.get(parte, {}).get("codigo") != huella(parte)]
     os.environ["MPLBACKEND"] = "svg"  # los procesos que miden no abren ventanas
     plt.switch_backend("svg")
     FIGURAS.mkdir(exist_ok=True)

@@ -3,8 +3,10 @@
 12bonus, 3 e imagenet ejecutan apartados de practica2.py: los de CIFAR-100 juntos, porque comparan
 sus redes y forman un comité; el 3 con ResNet50, y otra vez con MobileNetV2 y sus pesos de ImageNet;
 estos dos repiten después las cabezas con tres semillas. Lo demás no lo hace una ejecución normal:
-contrastes cae a propósito en las trampas que se evitan, semillas repite BaseNet y la red final con
-otras semillas, e ingredientes cambia las piezas del Bonus de una en una.
+contrastes cae a propósito en las trampas que se evitan; semillas repite los apartados de CIFAR-100
+con otras semillas, y mide si cada pieza del Bonus hace falta; y ablacion quita de la receta final
+cada ingrediente, o pone cada uno de los descartados, con tres semillas. Estas dos se dividen, para
+no repetirlo todo si se interrumpen: semillas/8, ablacion/sin L2/8…
 """
 
 import sys
@@ -19,9 +21,24 @@ import practica2 as p
 
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
 FIGURAS = AQUI / "figuras"
-SEMILLAS_CABEZAS = (7, 8, 9)
-OTRAS_SEMILLAS = (8, 9)  # además de la del script: tres en total
-EPOCAS_INGREDIENTES = 3
+SEMILLAS = (7, 8, 9)  # la primera es la del script
+
+# La receta final con la mitad de filtros, con la que se mide cada ingrediente.
+ESTRECHA = replace(p.RECETA_FINAL, filtros=(32, 64, 128))
+EPOCAS_ABLACION = 30
+ABLACION = {  # lo que cambia de ella
+    "tal cual": {},
+    "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
+    "sin entrada de blanqueo": {"blanqueo": False},
+    "sin conexiones residuales": {"residual": False},
+    "sin aumento de datos": {"aumento": False},
+    "sin recortes pequeños": {"recortes": False},
+    "sin L2": {"l2": 0.0},
+    "sin label smoothing": {"suavizado": 0.0},
+    "con dropout": {"dropout": 0.2},
+    "sin CutMix": {"cutmix": False},
+    "con early stopping": {"paciencia": 5},
+}
 
 MOBILENETV2 = p.RedPreentrenada(
     nombre="MobileNetV2",
@@ -39,56 +56,87 @@ def medir_cifar():
     return de_la_sesion(sesion) | {"constantes": constantes()}
 
 
+def medir_semilla(semilla):
+    """Los Apartados 1 y 2 y el Bonus con otra semilla: sus filas, lo que se decide en cada paso y
+    los controles del Bonus."""
+    sesion = p.main(["--apartados", "1,2,bonus", "--semilla", str(semilla)])
+    pasos = {}
+    for experimento, detalles in sesion.detalles.items():
+        if "decide" in detalles:
+            pasos[experimento] = {clave: detalles[clave] for clave in ("diferencia", "decide")}
+    return {
+        "filas": [asdict(resultado) for resultado in sesion.resultados],
+        "pasos": pasos,
+        "controles": medir_controles(sesion),
+        "maquina": sesion.maquina,
+    }
+
+
+def medir_controles(sesion):
+    """Aciertos en validación, con espejo, del Bonus de una sesión y de lo que lo pone a prueba: un
+    comité de dos especialistas, que solo difieren en la semilla; la generalista con CutMix; y la
+    destilada sin maestras, que aprende solo de las clases."""
+    todas = p.datos_cifar(sesion.cifar, 100, sesion.semilla)
+    datos = p.datos_cifar(sesion.cifar, p.CLASES, sesion.semilla)
+    alcance, receta = sesion.alcance, p.RECETA_FINAL
+    otra = p.entrenar_receta(receta, datos, alcance.epocas_mejorada, sesion.semilla + 100)
+    con_cutmix = p.entrenar_receta(receta, todas, alcance.epocas_bonus, sesion.semilla)
+    generalista = sesion.redes["Generalista, 100 clases, con espejo"].modelo
+    copia = keras.models.clone_model(generalista)
+    copia.set_weights(generalista.get_weights())
+    sin_maestras = p.entrenar(
+        lambda: p.restringir(copia),
+        datos,
+        sesion.semilla,
+        [(alcance.epocas_destilacion, partial(p.aumentar, 32, True))],
+        p.LOTE,
+        partial(p.sgd_ciclo, p.TASA_DESTILACION),
+        keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
+    )
+    de_una, de_otra = sesion.probabilidades[p.CON_ESPEJO][0], val_con_espejo(otra, datos)
+    prob_val = {nombre: val for nombre, (val, _) in sesion.probabilidades.items()} | {
+        "Comité de dos especialistas": (de_una + de_otra) / 2,
+        "Destilada sin maestras": val_con_espejo(sin_maestras, datos),
+        "Generalista con CutMix": val_con_espejo(con_cutmix, todas),
+    }
+    aciertos = {}
+    for nombre, prob in prob_val.items():
+        reales = todas if prob.shape[1] == 100 else datos
+        aciertos[nombre] = p.calcularAccuracy(reales.val.y, prob)
+    return aciertos
+
+
+def val_con_espejo(entrenamiento, datos):
+    """Probabilidades de validación de una red que mira cada imagen y su reflejo."""
+    return p.predecir_con_espejo(entrenamiento.modelo, datos.val.x)
+
+
 def medir_aves(preentrenada, carpeta):
     """El Apartado 3 con una red, y sus cabezas con otras semillas sobre las mismas imágenes."""
     sesion = p.main(["--apartados", "3", "--figuras", str(carpeta)], preentrenada)
     p.cargar_todo(sesion, ["3"])  # el Apartado 3 suelta las aves cuando termina
     mapas, vectores = p.extraer(p.construir_base(sesion.preentrenada, p.LADO_AVES), sesion.aves)
     cabezas = {}
-    for semilla in SEMILLAS_CABEZAS:
+    for semilla in SEMILLAS:
         otra = p.Sesion(semilla, p.COMPLETO, sesion.preentrenada)
         p.probar_cabezas(partir_otra_vez(mapas, semilla), partir_otra_vez(vectores, semilla), otra)
         cabezas[str(semilla)] = [asdict(resultado) for resultado in otra.resultados]
     return de_la_sesion(sesion) | {"cabezas": cabezas}
 
 
-def medir_semillas():
-    """BaseNet y la red final con otras semillas, que cambian la partición y los pesos iniciales."""
-    cifar, filas = p.leer_cifar(), {}
-    for semilla in OTRAS_SEMILLAS:
-        sesion = p.Sesion(semilla, p.COMPLETO, p.RESNET50, cifar)
-        maquina = p.preparar_entorno(semilla)
-        p.apartado1(sesion)
-        p.entrenar_red_final(p.datos_cifar(cifar, p.CLASES, semilla), sesion)
-        filas[str(semilla)] = [asdict(resultado) for resultado in sesion.resultados]
-    return {"semillas": filas, "maquina": maquina}
-
-
-def medir_ingredientes():
-    """La generalista del Bonus, tal cual y con una pieza cambiada: aciertos de validación."""
-    maquina = p.preparar_entorno(p.SEMILLA)
-    cifar, receta = p.leer_cifar(), p.RECETA_FINAL
-    datos = p.datos_cifar(cifar, 100, p.SEMILLA)
-    jerarquica = p.perdida_jerarquica(cifar.superclases, receta.suavizado)
-    ingredientes = {}
-    for nombre, variante, perdida in (
-        ("tal cual", receta, jerarquica),
-        ("sin pérdida jerárquica", receta, None),
-        ("sin entrada de blanqueo", replace(receta, blanqueo=False), jerarquica),
-        ("sin aumento de datos", replace(receta, aumento=False), jerarquica),
-    ):
-        print(f"\nIngredientes: {nombre}")
-        red = p.entrenar_receta(variante, datos, EPOCAS_INGREDIENTES, p.SEMILLA, perdida)
-        con_espejo = p.predecir_con_espejo(red.modelo, datos.val.x)
-        ingredientes[nombre] = {
-            "val": p.calcularAccuracy(datos.val.y, red.prob_val),
-            "val_espejo": p.calcularAccuracy(datos.val.y, con_espejo),
-            "segundos": red.segundos,
-        }
-    return {
-        "ingredientes": ingredientes,
+def medir_ablacion(variante, semilla):
+    """Aciertos en train y en validación de la receta estrecha con un ingrediente cambiado."""
+    maquina = p.preparar_entorno(semilla)
+    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, semilla)
+    receta = replace(ESTRECHA, **ABLACION[variante])
+    print(f"\nAblación: {variante}, semilla {semilla}")
+    red = p.entrenar_receta(receta, datos, EPOCAS_ABLACION, semilla)
+    train = p.calcularAccuracy(datos.train.y, p.predecir(red.modelo, datos.train.x))
+    return en_validacion(datos, red) | {
+        "train": train,
+        "epocas": len(red.hist.history["loss"]),
+        "segundos": red.segundos,
         "maquina": maquina,
-        "epocas_ingredientes": EPOCAS_INGREDIENTES,
     }
 
 
@@ -100,30 +148,25 @@ def medir_contrastes():
 
 def trampas_de_cifar():
     """Elegir la época de BaseNet con el test y aumentar la validación de BaseNet con aumento de
-    datos. Y, sin ser una trampa, la red final con los filtros de la escalera, que en pocas épocas
-    no puede compararlas."""
+    datos."""
     datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
     epocas = p.COMPLETO.epocas_basenet
     con_test = p.entrenar(
         p.construir_basenet,
         replace(datos, val=datos.test),
         p.SEMILLA,
-        epocas,
+        [(epocas, None)],
         p.LOTE_BASENET,
         p.adam,
     )
     receta = p.Receta(normalizar=True, aumento=True)
     aumentada = p.entrenar_receta(receta, datos, epocas, p.SEMILLA)
-    entrada = keras.Input((32, 32, 3))
-    aumento = keras.Model(entrada, p.aumentar(entrada, receta))
-    val = p.predecir(aumentada.modelo, np.array(aumento(datos.val.x, training=True)))
-    con_la_mitad = replace(p.RECETA_FINAL, filtros=dict(p.PELDANOS)["Más profundidad"]["filtros"])
-    estrecha = p.entrenar_receta(con_la_mitad, datos, p.COMPLETO.epocas_mejorada, p.SEMILLA)
+    x, _ = p.aumentar(32, False, datos.val.x, datos.val.y, np.random.default_rng(p.SEMILLA))
+    val = p.calcularAccuracy(datos.val.y, p.predecir(aumentada.modelo, x))
     return {
-        "la mitad de los filtros": en_validacion(datos, estrecha) | {"segundos": estrecha.segundos},
         "mejor época según test": {"test": max(con_test.hist.history["val_accuracy"])},
         "validación sin aumentar": en_validacion(datos, aumentada),
-        "validación aumentada": {"val": p.calcularAccuracy(datos.val.y, val)},
+        "validación aumentada": {"val": val},
     }
 
 
@@ -154,11 +197,10 @@ def trampas_de_aves():
             partial(p.construir_ajuste, base, cabeza),
             datos,
             p.SEMILLA,
-            p.COMPLETO.epocas_ajuste,
+            [(p.COMPLETO.epocas_ajuste, p.recortar_y_reflejar)],
             p.LOTE_AJUSTE,
             partial(p.adam_ciclo, p.tasa_de_ajuste(p.construir_base(red))),
             keras.losses.CategoricalCrossentropy(label_smoothing=p.SUAVIZADO_AVES),
-            transformar=p.recortar_y_reflejar,
         )
         medidas[nombre] = en_validacion(datos, ajuste)
     return medidas
@@ -205,8 +247,12 @@ PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se
     "3": partial(medir_aves, p.RESNET50, FIGURAS),
     "imagenet": partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet"),
     "contrastes": medir_contrastes,
-    "semillas": medir_semillas,
-    "ingredientes": medir_ingredientes,
+}
+PARTES |= {f"semillas/{semilla}": partial(medir_semilla, semilla) for semilla in SEMILLAS[1:]}
+PARTES |= {
+    f"ablacion/{variante}/{semilla}": partial(medir_ablacion, variante, semilla)
+    for semilla in SEMILLAS
+    for variante in ABLACION
 }
 
 
