@@ -543,16 +543,14 @@ def entrenar_red_final(datos, sesion):
 
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta."""
-    fases = [(epocas, None)]
-    lado = 32
-    if receta.aumento:
-        con_recortes = 0
-        if receta.recortes and receta.filtros:  # BaseNet solo admite imágenes de 32 px
-            con_recortes, lado = int(FRACCION_RECORTES * epocas), None
-        fases = [
-            (con_recortes, partial(aumentar, LADO_RECORTE, receta.cutmix)),
-            (epocas - con_recortes, partial(aumentar, 32, receta.cutmix)),
-        ]
+    fases, lado = [], 32
+    transformar = partial(aumentar, 32, receta.cutmix) if receta.aumento else None
+    if receta.recortes and receta.aumento and receta.filtros:  # BaseNet solo admite 32 px
+        lado = None
+        con_recortes = int(FRACCION_RECORTES * epocas)
+        fases.append((con_recortes, partial(aumentar, LADO_RECORTE, receta.cutmix)))
+        epocas -= con_recortes
+    fases.append((epocas, transformar))
     return entrenar(
         partial(construir_mejorada, receta, datos, lado),
         datos,
@@ -624,11 +622,10 @@ def construir_mejorada(receta, datos, lado=32):
 
 
 def media_y_varianza(x):
-    """Las de cada canal de las imágenes x, (n, alto, ancho, canales): las de las medias de cada una
-    y la media de sus varianzas. Sumar de una vez todos los píxeles, que son millones, en float32
-    pierde los últimos."""
-    medias = x.mean((1, 2))
-    return medias.mean(0), medias.var(0) + x.var((1, 2)).mean(0)
+    """Las de cada canal de las imágenes x, (n, alto, ancho, canales), a partir de la media y la
+    varianza de cada una: sumar de una vez millones de píxeles en float32 pierde los últimos."""
+    medias, varianzas = x.mean((1, 2)).astype("float64"), x.var((1, 2)).astype("float64")
+    return medias.mean(0), medias.var(0) + varianzas.mean(0)
 
 
 def primera_convolucion(x, receta, x_train):
@@ -652,15 +649,15 @@ def nucleo_blanqueo(x):
     principales divididas por su desviación típica, cuyas salidas no tienen correlación, cada una
     con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
     media, varianza = media_y_varianza(x)
-    x = (x[::10] - media) / varianza**0.5  # basta con una imagen de cada diez
+    x = (x[::10] - media) / varianza**0.5  # en float64; basta con una imagen de cada diez
     # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
     esquinas = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
     parches = np.concatenate(esquinas, axis=-1).reshape(-1, 12)
-    # En float64, para que dos procesadores redondeen igual; PCA fija el signo de cada componente.
-    pca = PCA().fit(parches.astype("float64"))
+    pca = PCA().fit(parches)  # fija el signo de cada componente; con float64, en toda máquina igual
     desviacion = np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)
     filtros = (pca.components_ / desviacion[:, None]).T
-    return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
+    nucleo = np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
+    return nucleo.astype("float32")
 
 
 def etapas(x, receta):

@@ -29,6 +29,7 @@ import practica2 as p
 
 p.plt.switch_backend("agg")  # el script no mira MPLBACKEND hasta que empieza main
 
+MIXTAS = ("mixed_bfloat16", "mixed_float16")  # las de una CPU que lo tenga y las de una GPU
 POR_CLASE, POR_CLASE_TEST = 20, 3  # del CIFAR-100 diminuto
 ESPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
 # Los nombres de las clases de CIFAR-100, por los que se sabe que es el de verdad.
@@ -67,11 +68,10 @@ def imagenes_reales(monkeypatch):
 
 
 @pytest.fixture
-def mixed_float16():
-    """Precisión mixta, que luego se restaura."""
+def en_precision():
+    """Función que pone la precisión de las redes, que luego se restaura."""
     antes = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
+    yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(antes)
 
 

@@ -96,7 +96,12 @@ def test_sin_datos_y_sin_red_cifar_es_sintetico_y_lo_dice():
 def test_basenet_aprende_los_datos_sinteticos_pero_no_le_resultan_triviales():
     datos = p.datos_cifar(p.cifar_sintetico(), p.CLASES, 1)
     basenet = p.entrenar(
-        p.construir_basenet, datos, 1, epocas=8, lote=p.LOTE_BASENET, optimizador=p.adam
+        p.construir_basenet,
+        datos,
+        1,
+        fases=[(8, None)],
+        lote=p.LOTE_BASENET,
+        optimizador=p.adam,
     )
     aciertos = p.calcularAccuracy(datos.val.y, basenet.prob_val)
     assert 4 / p.CLASES < aciertos < 0.7  # cuatro veces el azar

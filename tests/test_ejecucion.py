@@ -15,8 +15,10 @@ import practica2 as p
 
 FILAS = [
     ("1", "BaseNet"),
-    ("2", "Escalera: BaseNet"),
-    ("2", "Escalera: Normalización"),
+    ("2", "Que aprenda: de partida"),
+    ("2", "Que aprenda: normalización"),
+    ("2", "Que no memorice: de partida"),
+    ("2", "Que no memorice: aumento de datos"),
     ("2", "BaseNet mejorada"),
     ("2", "BaseNet mejorada, con espejo"),
     ("3.1.A", "ResNet50, solo la salida"),
@@ -27,10 +29,12 @@ FILAS = [
     ("3.1.B", "ResNet50, sin average pooling"),
     ("3.2", "ResNet50, ajuste fino"),
     ("3.2", "ResNet50, ajuste fino, con espejo"),
-    ("Bonus", "Generalista, 100 clases"),
-    ("Bonus", "Generalista, 25 clases"),
-    ("Bonus", "Comité, 25 clases"),
+    ("Bonus", "Generalista, 100 clases, con espejo"),
+    ("Bonus", "Generalista, 25 clases, con espejo"),
+    ("Bonus", "Comité, 25 clases, con espejo"),
+    ("Bonus", "Especialista destilada, con espejo"),
 ]
+CAPITULOS = {"Que aprenda": "normalización", "Que no memorice": "aumento de datos"}
 
 
 def resumen(salida):
@@ -70,8 +74,10 @@ def test_main_devuelve_lo_que_imprime_el_resumen(pasada, capsys):
 CURVAS = {"loss", "accuracy", "val_loss", "val_accuracy"}
 DETALLES = {  # lo que acompaña a cada fila
     "BaseNet": {"curvas", "pares", "por_clase"},
-    "Escalera: BaseNet": {"curvas"},
-    "Escalera: Normalización": {"curvas", "diferencia", "p", "se_queda"},
+    "Que aprenda: de partida": {"curvas"},
+    "Que aprenda: normalización": {"curvas", "diferencia", "decide", "se_queda"},
+    "Que no memorice: de partida": {"curvas"},
+    "Que no memorice: aumento de datos": {"curvas", "diferencia", "decide", "se_queda"},
     "BaseNet mejorada": {"curvas", "capas", "macs"},
     "BaseNet mejorada, con espejo": {"pares", "por_clase"},
     "ResNet50, solo la salida": {"curvas"},
@@ -82,9 +88,14 @@ DETALLES = {  # lo que acompaña a cada fila
     "ResNet50, sin average pooling": {"curvas"},
     "ResNet50, ajuste fino": {"curvas", "mezclas"},
     "ResNet50, ajuste fino, con espejo": {"pares"},
-    "Generalista, 100 clases": {"curvas", "superclases"},
-    "Generalista, 25 clases": set(),
-    "Comité, 25 clases": set(),
+    "Generalista, 100 clases, con espejo": {"curvas", "superclases"},
+    "Generalista, 25 clases, con espejo": {"curvas"},
+    "Comité, 25 clases, con espejo": {"frente a BaseNet mejorada, con espejo"},
+    "Especialista destilada, con espejo": {
+        "curvas",
+        "frente a Generalista, 25 clases, con espejo",
+        "frente a Comité, 25 clases, con espejo",
+    },
 }
 
 
@@ -103,8 +114,8 @@ def test_cada_fila_se_mide_en_la_mejor_epoca_de_sus_curvas(pasada):
         if curvas:
             assert set(curvas) == CURVAS
             assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} == {1}, nombre
-            # Estas dos se miden de otra manera: con mezcla de pesos y con espejo.
-            if nombre not in ("ResNet50, ajuste fino", "Generalista, 100 clases"):
+            # Estas se miden de otra manera: con mezcla de pesos y con espejo.
+            if nombre != "ResNet50, ajuste fino" and "con espejo" not in nombre:
                 assert fila["val"] == pytest.approx(max(curvas["val_accuracy"])), nombre
 
 
@@ -119,10 +130,9 @@ def test_los_detalles_cuadran_con_su_fila(pasada):
         veces = [cuantas for _, _, cuantas in pares]
         assert len(pares) == 5 and veces == sorted(veces, reverse=True)
         assert all(real != predicha for real, predicha, _ in pares)
-    peldano = detalles["Escalera: Normalización"]
-    val = [filas[f"Escalera: {nombre}"]["val"] for nombre in ("BaseNet", "Normalización")]
-    assert peldano["diferencia"] == pytest.approx(val[1] - val[0])
-    assert peldano["se_queda"] == (val[1] > val[0]) and 0 <= peldano["p"] <= 1
+    for capitulo, paso in CAPITULOS.items():
+        val = [filas[f"{capitulo}: {nombre}"]["val"] for nombre in ("de partida", paso)]
+        assert detalles[f"{capitulo}: {paso}"]["diferencia"] == pytest.approx(val[1] - val[0])
     mejorada = detalles["BaseNet mejorada"]
     for columna, total in (
         (-2, filas["BaseNet mejorada"]["parametros"]),
@@ -140,24 +150,41 @@ def test_los_detalles_cuadran_con_su_fila(pasada):
     assert [parte for parte, _, _ in mezclas] == list(p.MEZCLAS)
     mejor = min(mezclas, key=lambda mezcla: mezcla[2])
     assert filas["ResNet50, ajuste fino"]["val"] == pytest.approx(mejor[1])
-    superclases = detalles["Generalista, 100 clases"]["superclases"]
+    superclases = detalles["Generalista, 100 clases, con espejo"]["superclases"]
     assert f"superclase en test (20): {p.porcentaje(superclases)}" in pasada.salida
 
 
-def test_las_probabilidades_de_la_especialista_son_las_de_su_fila(pasada):
-    ((nombre, (val, test)),) = pasada.probabilidades.items()
-    assert nombre == "BaseNet mejorada, con espejo"
-    fila = por_experimento(pasada)[nombre]
-    # Las sintéticas van por clases: una imagen de cada una en validación y cuatro en test.
-    assert fila["val"] == pytest.approx(p.calcularAccuracy(np.eye(p.CLASES), val))
-    de_la_cierta = np.array(test)[np.arange(4 * p.CLASES), np.repeat(np.arange(p.CLASES), 4)]
-    assert fila["perdida_test"] == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
+def test_las_probabilidades_que_se_comparan_son_las_de_su_fila(pasada):
+    comparadas = [nombre for _, nombre in FILAS if nombre.endswith("con espejo")]
+    comparadas.remove("ResNet50, ajuste fino, con espejo")
+    assert set(pasada.probabilidades) == set(comparadas)
+    for nombre, (val, test) in pasada.probabilidades.items():
+        fila, clases = por_experimento(pasada)[nombre], 100 if ", 100" in nombre else p.CLASES
+        # Las sintéticas van por clases: una imagen de cada una en validación y cuatro en test.
+        assert fila["val"] == pytest.approx(p.calcularAccuracy(np.eye(clases), val))
+        de_la_cierta = np.array(test)[np.arange(4 * clases), np.repeat(np.arange(clases), 4)]
+        assert fila["perdida_test"] == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
 
 
-def test_la_generalista_se_entrena_con_las_clases_y_las_superclases(pasada):
-    (perdida,) = pasada.detalles["Generalista, 100 clases"]["curvas"]["loss"]
-    # Sin haber aprendido nada: ln 100 de unas y la mitad de ln 20 de las otras; solo de unas, 5,2.
-    assert perdida > 5.7
+def test_las_comparaciones_del_bonus_son_las_de_sus_filas(pasada):
+    filas, comparadas = por_experimento(pasada), 0
+    for nombre, detalles in pasada.detalles.items():
+        for clave, comparacion in detalles.items():
+            if clave.startswith("frente a "):
+                otra = clave.removeprefix("frente a ")
+                diferencia = filas[nombre]["test"] - filas[otra]["test"]
+                assert comparacion["diferencia"] == pytest.approx(diferencia)
+                puntos = p.decimal(100 * diferencia, signo="+")
+                assert f"«{nombre}» frente a «{otra}»: {puntos} puntos" in pasada.salida
+                comparadas += 1
+    assert comparadas == 3
+
+
+def test_solo_los_pasos_y_la_red_final_dicen_lo_que_aciertan_en_train(pasada):
+    for fila in pasada.filas:
+        con_train = fila["experimento"].startswith(("Que ", "BaseNet mejorada"))
+        con_train = con_train and "espejo" not in fila["experimento"]
+        assert (fila["train"] is not None) == con_train, fila
 
 
 def test_el_ajuste_fino_entrena_la_red_de_solo_la_salida_y_la_preentrenada(pasada):
@@ -190,9 +217,9 @@ def test_no_escribe_nada(pasada):
     assert pasada.nuevos == set()
 
 
-def test_la_escalera_no_mide_en_test_y_los_demas_si(pasada):
+def test_los_pasos_no_se_miden_en_test_y_los_demas_si(pasada):
     for fila in pasada.filas:
-        assert (fila["test"] is None) == fila["experimento"].startswith("Escalera"), fila
+        assert (fila["test"] is None) == fila["experimento"].startswith("Que "), fila
 
 
 def test_lo_sintetico_y_lo_aleatorio_se_dicen_en_cada_parte_y_en_el_resumen(pasada):
@@ -215,16 +242,6 @@ def test_cada_parte_termina_en_una_pausa_que_dice_que_figuras_ensenaria(pasada):
 def test_dice_cuantas_imagenes_lleva_por_la_red_preentrenada(pasada):
     for cuantas in (88, 8, 48):  # train, validación y test
         assert re.search(rf"^  {cuantas} de {cuantas} imágenes", pasada.salida, re.MULTILINE)
-
-
-def test_la_receta_final_dice_en_que_difiere_de_la_escalera(pasada):
-    (difiere,) = re.findall(r"La receta final.* difiere .*: (.*)\.", pasada.salida)
-    campos = set(difiere.split(", "))
-    normaliza = pasada.detalles["Escalera: Normalización"]["se_queda"]
-    assert ("normalizar" in campos) != normaliza
-    # En arranque.py no hay más peldaños; lo que en la final es como en BaseNet no difiere.
-    distintos = {"aumento", "filtros", "batchnorm", "l2", "suavizado", "optimizador", "blanqueo"}
-    assert campos - {"normalizar"} == distintos
 
 
 def test_otra_pasada_igual_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(pasada, tmp_path):
@@ -273,11 +290,12 @@ def test_como_nobody_en_carpetas_de_solo_lectura(tmp_path_de_todos):
     "apartado, senal, medido, sin_medir",
     [
         ("1", "→ BaseNet", "BaseNet", "BaseNet mejorada"),
-        ("2", "Peldaño", "Escalera: BaseNet", "Escalera: Normalización"),
-        ("2", "2.2 Red final", "Escalera: Normalización", "BaseNet mejorada"),
+        ("2", "  Que aprenda: nor", "Que aprenda: de partida", "Que aprenda: normalización"),
+        ("2", "2.2 Que no", "Que aprenda: normalización", "Que no memorice"),
+        ("2", "2.3 La red final", "Que no memorice: aumento de datos", "BaseNet mejorada"),
         ("3", "3.1 ResNet50", None, "ResNet50, solo"),
         ("3", "3.2 Ajuste fino", "ResNet50, sin average pooling", "ResNet50, ajuste"),
-        ("bonus", "→ Generalista, 100", "Generalista, 100 clases", "Comité"),
+        ("bonus", "→ Generalista, 100", "Generalista, 100 clases, con espejo", "destilada"),
     ],
 )
 def test_ctrl_c_en_cada_etapa_imprime_lo_medido_y_termina_con_130(

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pypdf
@@ -39,7 +40,7 @@ def memoria(monkeypatch):
 
 
 def fila(experimento, test, origen=CIFAR):
-    return p.Resultado("1", experimento, 1, 1, 1.0, 0.5, test, origen=origen)
+    return p.Resultado("1", experimento, 1, 1, 1.0, val=0.5, test=test, origen=origen)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def tres_semillas():
 
     return {
         "filas": filas("Red", 0.50) + filas("Cabeza", 0.9) + filas("Sola", 0.3),
-        "semillas": {"8": filas("Red", 0.52), "9": filas("Red", 0.54)},
+        "semillas": {"8": {"filas": filas("Red", 0.52)}, "9": {"filas": filas("Red", 0.54)}},
         "cabezas": {"7": filas("Cabeza", 0.8), "8": filas("Cabeza", 0.7)},
     }
 
@@ -127,21 +128,95 @@ def test_de_lo_que_no_se_ha_repetido_no_hay_desviacion(tres_semillas):
     assert generar.desviacion(tres_semillas, "Sola") is None
 
 
-def test_guardar_cambia_solo_las_filas_de_la_parte(tmp_path, monkeypatch):
+@pytest.fixture
+def resultados(tmp_path, monkeypatch):
+    """Unos resultados con una fila de cada parte, que se guardan en otro fichero."""
     monkeypatch.setattr(generar, "RESULTADOS", tmp_path / "resultados.json")
-    una = {"apartado": "Bonus", "experimento": "Comité", "origen": ["x"], "test": 0.1}
+    viejo = {"apartado": "Bonus", "experimento": "Comité", "origen": ["x"], "test": 0.1}
     aves = {"apartado": "3.2", "experimento": "Ajuste", "origen": ["y"], "test": 0.2}
-    medido = {"filas": [una | {"test": 0.3}], "detalles": {"Comité": {"curvas": 1}}}
-    resultados = {"filas": [una, aves], "detalles": {"Ajuste": {}}, "partes": {}}
-    generar.guardar(resultados, "12bonus", medido | {"maquina": "m", "segundos": 2.0})
+    detalles = {"Comité": {"curvas": 0}, "Ajuste": {}}
+    return {"filas": [viejo, aves], "detalles": detalles, "partes": {}}
+
+
+DE_PASO = {"maquina": "m", "segundos": 2.0}
+
+
+def test_guardar_cambia_las_filas_de_los_apartados_de_la_parte_y_solo_esas(resultados):
+    nueva = {"apartado": "Bonus", "experimento": "Destilada", "origen": ["x"], "test": 0.3}
+    medido = {"filas": [nueva], "detalles": {"Destilada": {"curvas": 1}}}
+    generar.guardar(resultados, "12bonus", medido | DE_PASO)
     guardados = generar.leer()
     assert [(f["experimento"], f["test"]) for f in guardados["filas"]] == [
         ("Ajuste", 0.2),
-        ("Comité", 0.3),
+        ("Destilada", 0.3),
     ]
-    assert guardados["detalles"] == {"Ajuste": {}, "Comité": {"curvas": 1}}
+    assert guardados["detalles"] == {"Ajuste": {}, "Destilada": {"curvas": 1}}
     assert guardados["partes"]["12bonus"]["codigo"] == generar.huella("12bonus")
     assert guardados["partes"]["12bonus"]["origen"] == ["x"]
+
+
+def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
+    filas = list(resultados["filas"])
+    for pieza in ("ablacion/sin L2/7", "ablacion/sin L2/8", "ablacion/con dropout/7"):
+        generar.guardar(resultados, pieza, {"val": 0.5} | DE_PASO)
+    generar.guardar(resultados, "semillas/8", {"filas": filas, "pasos": {}} | DE_PASO)
+    guardados = generar.leer()
+    assert guardados["filas"] == filas
+    assert guardados["ablacion"] == {
+        "sin L2": {"7": {"val": 0.5}, "8": {"val": 0.5}},
+        "con dropout": {"7": {"val": 0.5}},
+    }
+    assert guardados["semillas"] == {"8": {"filas": filas, "pasos": {}}}
+    assert len(guardados["partes"]) == 4
+
+
+@pytest.mark.parametrize(
+    "argumentos, mide",
+    [
+        (["--solo-pdf"], []),
+        (["--apartados", "3,ablacion/sin L2"], ["3", *(f"ablacion/sin L2/{s}" for s in (7, 8, 9))]),
+        (["--apartados", "semillas"], ["semillas/8", "semillas/9"]),
+        ([], list(medir.PARTES)),
+    ],
+)
+def test_solo_se_mide_lo_pedido_que_no_este_ya_medido_con_este_codigo(
+    argumentos, mide, monkeypatch, resultados
+):
+    medidas = []
+
+    class Proceso:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *resto):
+            pass
+
+        def submit(self, funcion, parte):
+            medidas.append(parte)
+            return SimpleNamespace(result=lambda: {})
+
+    monkeypatch.setattr(sys, "argv", ["generar.py", *argumentos])
+    monkeypatch.setattr(generar, "ProcessPoolExecutor", lambda *a, **k: Proceso())
+    monkeypatch.setattr(generar, "FIGURAS", generar.RESULTADOS.parent / "figuras")
+    monkeypatch.setattr(generar, "leer", lambda: resultados)
+    for nombre in ("guardar_laminas", "escribir_memoria", "escribir_leeme", "componer"):
+        monkeypatch.setattr(generar, nombre, lambda *resto: None)
+
+    def guardar(resultados, parte, medido):
+        resultados["partes"][parte] = {"codigo": generar.huella(parte)}
+
+    monkeypatch.setattr(generar, "guardar", guardar)
+    generar.main()
+    assert medidas == mide
+    generar.main()
+    assert medidas == mide  # ya están medidas
+
+
+def test_una_parte_que_no_existe_se_rechaza(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["generar.py", "--apartados", "ablacion/sin nada"])
+    with pytest.raises(SystemExit, match="2"):
+        generar.main()
+    assert "--apartados" in capsys.readouterr().err
 
 
 # --- El PDF y los resultados de los que sale -----------------------------------------------------
@@ -173,19 +248,56 @@ def test_el_pdf_guardado_es_el_que_sale_de_los_resultados(pdf):
     assert texto_del_pdf(RAIZ / "memoria/memoria.pdf") == pdf
 
 
-def test_las_filas_y_sus_parametros_son_los_que_da_hoy_el_script():
+def exigir_medida_con_este_codigo(parte):
+    """Salta la prueba si los resultados guardados de una parte son de un código anterior."""
+    if RESULTADOS["partes"][parte]["codigo"] != generar.huella(parte):
+        pytest.skip(f"la parte {parte} se midió con un código anterior")
+
+
+def filas_guardadas(apartados):
+    """[(experimento, parámetros)] de las filas guardadas de esos apartados."""
+    filas = [f for f in RESULTADOS["filas"] if f["apartado"].startswith(apartados)]
+    return [(fila["experimento"], fila["parametros"]) for fila in filas]
+
+
+def test_las_filas_de_cifar_y_sus_parametros_son_los_que_da_hoy_el_script():
+    exigir_medida_con_este_codigo("12bonus")
     datos = p.datos_cifar(p.cifar_sintetico(4), p.CLASES, 7)
     de_100 = replace(datos, clases=tuple(range(100)))
+    final = p.construir_mejorada(p.RECETA_FINAL, datos).count_params()
+    generalista = p.construir_mejorada(p.RECETA_GENERALISTA, de_100).count_params()
+    hoy = {"BaseNet": p.construir_basenet().count_params(), **parametros_de_los_pasos(datos)}
+    hoy |= {
+        "BaseNet mejorada": final,
+        "BaseNet mejorada, con espejo": final,
+        "Generalista, 100 clases, con espejo": generalista,
+        "Generalista, 25 clases, con espejo": final,
+        "Comité, 25 clases, con espejo": final + generalista,
+        "Especialista destilada, con espejo": final,
+    }
+    assert filas_guardadas(("1", "2", "Bonus")) == list(hoy.items())
+
+
+def parametros_de_los_pasos(datos):
+    """{experimento: parámetros} de cada paso, según los que la memoria dice que se quedaron."""
+    receta, parametros = p.Receta(), {}
+    for capitulo in (p.APRENDER, p.NO_MEMORIZAR):
+        experimento = f"{capitulo.nombre}: de partida"
+        parametros[experimento] = p.construir_mejorada(receta, datos).count_params()
+        for nombre, campo, valor in capitulo.pasos:
+            experimento = f"{capitulo.nombre}: {nombre}"
+            candidata = replace(receta, **{campo: valor})
+            parametros[experimento] = p.construir_mejorada(candidata, datos).count_params()
+            if RESULTADOS["detalles"][experimento]["se_queda"]:
+                receta = candidata
+    return parametros
+
+
+def test_las_filas_de_las_aves_y_sus_parametros_son_los_que_da_hoy_el_script():
     vectores, mapas = vacias((2048,), 100), vacias((7, 7, 2048), 100)
-    final = p.construir_mejorada(p.RECETA_FINAL, datos)
-    generalista = p.construir_mejorada(p.RECETA_FINAL, de_100)
     resnet = p.construir_base(p.RESNET50, 64)
     ajuste = p.construir_ajuste(resnet, p.cabeza_salida(vectores))
     redes = {
-        "BaseNet": p.construir_basenet(),
-        **redes_de_la_escalera(datos),
-        "BaseNet mejorada": final,
-        "BaseNet mejorada, con espejo": final,
         "ResNet50, solo la salida": p.cabeza_salida(vectores),
         "ResNet50, nueva FC y salida": p.cabeza_fc(vectores),
         "ResNet50, SVM lineal": None,
@@ -194,24 +306,9 @@ def test_las_filas_y_sus_parametros_son_los_que_da_hoy_el_script():
         "ResNet50, sin average pooling": p.cabeza_sin_pooling(mapas),
         "ResNet50, ajuste fino": ajuste,
         "ResNet50, ajuste fino, con espejo": ajuste,
-        "Generalista, 100 clases": generalista,
-        "Generalista, 25 clases": generalista,
     }
     hoy = [(nombre, red and red.count_params()) for nombre, red in redes.items()]
-    hoy.append(("Comité, 25 clases", final.count_params() + generalista.count_params()))
-    assert [(f["experimento"], f["parametros"]) for f in RESULTADOS["filas"]] == hoy
-
-
-def redes_de_la_escalera(datos):
-    """{experimento: modelo} de cada peldaño, según los que la memoria dice que se quedaron."""
-    receta = p.Receta()
-    redes = {"Escalera: BaseNet": p.construir_mejorada(receta, datos)}
-    for nombre, cambio in p.PELDANOS:
-        candidata = replace(receta, **cambio)
-        redes[f"Escalera: {nombre}"] = p.construir_mejorada(candidata, datos)
-        if RESULTADOS["detalles"][f"Escalera: {nombre}"]["se_queda"]:
-            receta = candidata
-    return redes
+    assert filas_guardadas("3") == hoy
 
 
 def vacias(forma, clases):
@@ -233,6 +330,7 @@ def test_el_readme_lleva_la_tabla_de_los_resultados(monkeypatch, tmp_path):
 
 
 def test_las_constantes_que_cita_la_memoria_son_las_de_hoy():
+    exigir_medida_con_este_codigo("12bonus")  # es la que las guarda
     hoy, guardadas = medir.constantes(), RESULTADOS["constantes"]
     texto = (RAIZ / "memoria/memoria.typ").read_text(encoding="utf-8")
     citadas = set(re.findall(r"\bk\.([A-Z_]+)", texto))
@@ -259,7 +357,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 # --- La huella de cada parte ---------------------------------------------------------------------
 
 TODAS = set(generar.RAICES)
-DE_CIFAR = {"12bonus", "contrastes", "semillas", "ingredientes"}
+DE_CIFAR = {"12bonus", "contrastes", "semillas", "ablacion"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
 
@@ -267,15 +365,15 @@ DE_AVES = {"3", "imagenet", "contrastes"}
     "fichero, viejo, nuevo, cambian",
     [
         ("SCRIPT", "ARBOLES = 150", "ARBOLES = 151", {"3", "imagenet"}),
-        ("SCRIPT", "PESO_SUPERCLASE = 0.5", "PESO_SUPERCLASE = 0.6", {"12bonus", "ingredientes"}),
+        ("SCRIPT", "TASA_DESTILACION = 0.02", "TASA_DESTILACION = 0.03", {"12bonus", "semillas"}),
         ("SCRIPT", "\nLOTE = 128", "\nLOTE = 64", DE_CIFAR),
         ("SCRIPT", "RECORTE_MINIMO = 128", "RECORTE_MINIMO = 130", DE_AVES),
-        ("SCRIPT", "patience=epocas", "patience=3", TODAS),
+        ("SCRIPT", "patience=paciencia", "patience=3", TODAS),
         ("SCRIPT", "ARBOLES = 150  # ", "ARBOLES = 150  # otro comentario: ", set()),
         ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
-        ("MEDIR", "EPOCAS_INGREDIENTES = 3", "EPOCAS_INGREDIENTES = 4", {"ingredientes"}),
-        ("MEDIR", "OTRAS_SEMILLAS = (8, 9)", "OTRAS_SEMILLAS = (8, 10)", {"semillas"}),
+        ("MEDIR", "EPOCAS_ABLACION = 30", "EPOCAS_ABLACION = 31", {"ablacion"}),
+        ("MEDIR", "val_con_espejo(otra, datos)", "val_con_espejo(otra, todas)", {"semillas"}),
         ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
     ],
 )
@@ -293,4 +391,4 @@ def test_la_huella_de_una_parte_cambia_con_el_codigo_al_que_llega(
 
 
 def test_hay_una_medida_por_parte():
-    assert medir.PARTES.keys() == generar.RAICES.keys()
+    assert {parte.split("/")[0] for parte in medir.PARTES} == generar.RAICES.keys()

@@ -1,4 +1,4 @@
-"""Las redes de CIFAR-100, su entrenamiento, las medidas y la escalera."""
+"""Las redes de CIFAR-100, su entrenamiento, las medidas, los pasos del Apartado 2 y el Bonus."""
 
 import math
 import re
@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import conjunto_al_azar, huellas
+from conftest import MIXTAS, conjunto_al_azar, huellas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 import practica2 as p
 
-ESTRECHA = (8, 8, 8, 8)
+ESTRECHA = (8, 8, 8)
 MEJORADA = replace(p.RECETA_FINAL, filtros=ESTRECHA)
 
 
@@ -36,17 +36,9 @@ def datos():
     return p.Datos(train, val, Prohibido(), clases, ("ruido",))
 
 
-def entrenar_basenet(datos, semilla=7, epocas=2, lote=p.LOTE_BASENET, transformar=None):
-    """BaseNet entrenada dos épocas, salvo que se digan otras."""
-    return p.entrenar(
-        p.construir_basenet,
-        datos,
-        semilla,
-        epocas,
-        lote,
-        p.adam,
-        transformar=transformar,
-    )
+def entrenar_basenet(datos, semilla=7, fases=((2, None),), lote=p.LOTE_BASENET):
+    """BaseNet entrenada dos épocas, salvo que se diga otra cosa."""
+    return p.entrenar(p.construir_basenet, datos, semilla, fases, lote, p.adam)
 
 
 # --- BaseNet -------------------------------------------------------------------------------------
@@ -104,39 +96,104 @@ def test_la_normalizacion_sale_solo_de_train(datos):
     assert np.allclose(capa(datos.val.x), esperada, atol=1e-4)
 
 
-def capa_de_aumento(**cambio):
-    """Un modelo que solo hace el aumento de datos de una receta."""
-    entrada = keras.Input((32, 32, 3))
-    return keras.Model(entrada, p.aumentar(entrada, p.Receta(**cambio)))
+def coordenadas(n, lado=32):
+    """Imágenes que en cada píxel dicen su fila, su columna y qué imagen es."""
+    filas, columnas = np.mgrid[:lado, :lado]
+    imagenes = [np.stack([filas, columnas, np.full_like(filas, i)], 2) for i in range(n)]
+    return np.array(imagenes, "float32")
 
 
-@pytest.mark.parametrize("cambio", [{"aumento": True}, {"borrado": True}], ids=str)
-def test_el_aumento_de_datos_solo_actua_al_entrenar(cambio):
-    aumento = capa_de_aumento(**cambio)
-    x = conjunto_al_azar(16).x
-    assert np.array_equal(aumento(x, training=False), x)
-    assert np.array_equal(aumento.predict(x, verbose=0), x)
-    una, otra = (np.asarray(aumento(x, training=True)) for _ in range(2))
-    assert not np.array_equal(una, x) and not np.array_equal(una, otra)
+@pytest.mark.parametrize("lado", [p.LADO_RECORTE, 32])
+def test_el_aumento_da_recortes_de_sitios_distintos_la_mitad_reflejados(lado):
+    x, y = coordenadas(200), np.eye(200, dtype="float32")
+    antes = x.copy()
+    recortes, mismas = p.aumentar(lado, False, x, y, np.random.default_rng(0))
+    assert recortes.shape == (200, lado, lado, 3) and recortes.dtype == np.float32
+    assert np.array_equal(mismas, y) and np.array_equal(x, antes)
+    assert (recortes[..., 2] == np.arange(200)[:, None, None]).all()
+    centro = recortes[:, lado // 2 - 4 : lado // 2 + 4, lado // 2 - 4 : lado // 2 + 4]
+    assert (np.diff(centro[..., 0], axis=1) == 1).all()  # por filas, de arriba abajo
+    sentido = np.diff(centro[..., 1], axis=2)[:, 0, 0]
+    assert set(sentido) == {1, -1} and abs(sentido.mean()) < 0.2
+    esquinas = {(float(r[..., 0].min()), float(r[..., 1].min())) for r in recortes}
+    if lado < 32:  # nueve sitios posibles en cada dimensión
+        for sitios in zip(*esquinas):
+            assert set(sitios) == set(range(9))
+    else:  # desplazadas hasta 4 px; lo que falta se refleja y no queda negro
+        desplazadas = centro[:, 0, 0, 0] - 12
+        assert set(desplazadas) == set(range(-4, 5))
+        negras = p.aumentar(32, False, np.ones_like(x), y, np.random.default_rng(0))[0]
+        assert negras.min() == 1
 
 
-def test_el_aumento_refleja_y_desplaza_sin_dejar_bordes_negros():
-    aumento = capa_de_aumento(aumento=True)
-    x = np.repeat(conjunto_al_azar(1).x, 40, axis=0)
-    aumentadas = set(huellas(np.asarray(aumento(x, training=True))))
-    assert len(aumentadas - set(huellas(x[:1])) - set(huellas(x[:1, :, ::-1]))) > 20
-    assert np.asarray(aumento(np.ones_like(x), training=True)).min() == 1
+def test_cutmix_mezcla_la_mitad_de_los_lotes_y_las_clases_en_la_misma_proporcion():
+    x, y = coordenadas(30), np.eye(30, dtype="float32")
+    azar, mezclados, tapados = np.random.default_rng(0), 0, []
+    for _ in range(200):
+        mezcla, clases = p.aumentar(32, True, x, y, azar)
+        assert clases.dtype == mezcla.dtype == np.float32 and np.allclose(clases.sum(1), 1)
+        for i in range(30):  # de qué imagen es cada píxel
+            de_cada_una = np.bincount(mezcla[i, ..., 2].astype(int).ravel(), minlength=30) / 32**2
+            assert np.allclose(de_cada_una, clases[i], atol=1e-6)
+        tapado = 1 - clases.max(1).mean()
+        mezclados += (clases.max(1) < 1).any()
+        tapados.append(tapado)
+    assert 75 < mezclados < 125
+    assert max(tapados) > 0.35
 
 
-def test_cada_paso_de_la_escalera_cambia_algo_y_entre_todos_prueban_la_receta_entera():
-    probados = set()
-    receta = p.Receta()
-    for paso, cambio in p.PELDANOS:
-        candidata = replace(receta, **cambio)
+def test_el_rectangulo_de_cutmix_es_el_mismo_en_todo_el_lote_y_no_cambia_lo_que_se_le_da():
+    x, y = coordenadas(12), np.eye(12, dtype="float32")
+    antes = x.copy()
+    areas = set()
+    for semilla in range(30):
+        mezcla, _ = p.mezclar_con_cutmix(x, y, np.random.default_rng(semilla))
+        assert np.array_equal(mezcla[..., :2], x[..., :2])  # cada píxel, de su mismo sitio
+        cambiados = (mezcla != x).any(3)
+        forma = cambiados.any(0)
+        filas, columnas = forma.any(1), forma.any(0)
+        assert np.array_equal(forma, np.outer(filas, columnas))  # un rectángulo
+        for imagen in cambiados:  # el que le toca a sí mismo no cambia
+            assert not imagen.any() or np.array_equal(imagen, forma)
+        areas.add(int(forma.sum()))
+    assert np.array_equal(x, antes) and min(areas) < 150 and max(areas) > 500
+
+
+def test_los_recortes_pequenos_son_los_de_las_primeras_epocas_y_la_red_los_admite(
+    datos, monkeypatch
+):
+    lados = []
+
+    def anotar(lado, con_cutmix, x, y, azar):
+        lados.append((lado, con_cutmix))
+        return aumentar(lado, con_cutmix, x, y, azar)
+
+    aumentar = p.aumentar
+    monkeypatch.setattr(p, "aumentar", anotar)
+    red = p.entrenar_receta(MEJORADA, datos, 5, 7)
+    assert lados == sorted(lados)
+    # Cinco épocas de un lote, tres con recortes, y lo que Keras mira antes de cada fase.
+    assert [lados.count((lado, True)) for lado in (p.LADO_RECORTE, 32)] == [4, 3]
+    assert len(red.hist.history["loss"]) == len(red.hist.history["val_accuracy"]) == 5
+    lados.clear()
+    p.entrenar_receta(replace(MEJORADA, recortes=False, cutmix=False), datos, 1, 7)
+    p.entrenar_receta(p.Receta(aumento=True, recortes=True), datos, 1, 7)  # BaseNet no los admite
+    assert set(lados) == {(32, False)}
+    lados.clear()
+    p.entrenar_receta(replace(MEJORADA, aumento=False), datos, 1, 7)
+    assert lados == []
+
+
+def test_cada_paso_cambia_un_campo_y_entre_todos_se_llega_a_la_receta_final():
+    receta, probados = p.Receta(), set()
+    for paso, campo, valor in (*p.APRENDER.pasos, *p.NO_MEMORIZAR.pasos):
+        candidata = replace(receta, **{campo: valor})
         assert candidata != receta, paso
-        receta = candidata
-        probados |= cambio.keys()
+        probados.add(campo)
+        if getattr(p.RECETA_FINAL, campo):
+            receta = candidata
     assert probados == {campo.name for campo in fields(p.Receta)}
+    assert replace(receta, filtros=p.RECETA_FINAL.filtros) == p.RECETA_FINAL
 
 
 @pytest.mark.parametrize(
@@ -144,8 +201,7 @@ def test_cada_paso_de_la_escalera_cambia_algo_y_entre_todos_prueban_la_receta_en
     [
         ({"batchnorm": True}, "BatchNormalization"),
         ({"residual": True}, "Add"),
-        ({"borrado": True}, "RandomErasing"),
-        ({"aumento": True}, "RandomFlip"),
+        ({"dropout": 0.1}, "Dropout"),
         ({"normalizar": True}, "Normalization"),
     ],
 )
@@ -155,6 +211,29 @@ def test_la_receta_decide_las_capas(cambio, tipo, datos):
         for receta in (p.Receta(filtros=ESTRECHA), p.Receta(filtros=ESTRECHA, **cambio))
     )
     assert tipo not in sin and tipo in con
+
+
+def test_con_conexiones_residuales_las_ramas_empiezan_sin_cambiar_nada(datos):
+    receta = p.Receta(filtros=ESTRECHA, batchnorm=True, residual=True)
+    red = p.construir_mejorada(receta, datos)
+    for capa in red.layers:
+        if isinstance(capa, keras.layers.Add):
+            atajo = keras.Model(red.input, capa.input[0])
+            suma = keras.Model(red.input, capa.output)
+            x = datos.train.x[:2]
+            assert np.allclose(suma(x), atajo(x), atol=1e-6)
+            assert np.std(atajo(x)) > 0
+    assert sum(isinstance(capa, keras.layers.Add) for capa in red.layers) == len(ESTRECHA)
+
+
+def test_la_media_y_la_varianza_son_las_de_todos_los_pixeles_aunque_sean_millones():
+    azar = np.random.default_rng(0)
+    x = np.repeat(azar.random((30, 32, 32, 3), "float32"), 1000, axis=0)  # 31 millones por canal
+    x += np.float32([0, 1, 2])
+    media, varianza = p.media_y_varianza(x)
+    exactas = x[::1000].astype("float64")
+    assert np.allclose(media, exactas.mean((0, 1, 2)), atol=1e-5)
+    assert np.allclose(varianza, exactas.var((0, 1, 2)), atol=1e-5)
 
 
 def test_las_salidas_del_blanqueo_no_tienen_correlacion_y_su_varianza_es_uno():
@@ -170,7 +249,7 @@ def test_las_salidas_del_blanqueo_no_tienen_correlacion_y_su_varianza_es_uno():
 
 
 def test_la_entrada_de_blanqueo_sale_de_train_y_no_se_entrena(datos):
-    receta = p.Receta(filtros=ESTRECHA, blanqueo=True, optimizador=p.sgd_ciclo)
+    receta = p.Receta(filtros=ESTRECHA, blanqueo=True, optimizador=p.RECETA_FINAL.optimizador)
     red = p.entrenar_receta(receta, datos, 1, 7).modelo
     assert isinstance(red.optimizer, keras.optimizers.SGD)
     primera = next(c for c in red.layers if isinstance(c, keras.layers.Conv2D))
@@ -183,7 +262,7 @@ def test_la_receta_decide_la_regularizacion_y_el_dropout(datos):
     assert dropout.rate == 0.3
     pesos = [np.asarray(c.kernel) for c in red.layers if getattr(c, "kernel_regularizer", None)]
     assert float(sum(red.losses)) == pytest.approx(0.5 * sum((w**2).sum() for w in pesos), rel=1e-4)
-    assert len(pesos) == 7  # las convoluciones 3x3 y la salida
+    assert len(pesos) == 10  # las convoluciones 3x3 y la salida
 
 
 # --- El entrenamiento común ----------------------------------------------------------------------
@@ -201,7 +280,8 @@ def test_otra_semilla_es_otro_entrenamiento(datos):
     assert entrenar_basenet(datos).hist.history != entrenar_basenet(datos, 8).hist.history
 
 
-def test_se_queda_con_la_epoca_de_mas_aciertos_y_no_para_antes():
+@pytest.mark.parametrize("paciencia, epocas", [(None, 4), (1, 3), (2, 4)])
+def test_se_queda_con_la_epoca_de_mas_aciertos_y_solo_para_si_se_le_pide(paciencia, epocas):
     """Una red de un peso que crece 0,6 en cada época: los aciertos suben y bajan; la pérdida solo
     sube."""
     pasos = []
@@ -224,11 +304,11 @@ def test_se_queda_con_la_epoca_de_mas_aciertos_y_no_para_antes():
     val = p.Conjunto(x, np.eye(2, dtype="float32")[[1, 1, 1, 0, 0, 0]])
     datos = p.Datos(train, val, Prohibido(), ("a", "b"), ())
     inicio = time.perf_counter()
-    entrenada = p.entrenar(construir, datos, 7, 4, 2, optimizador, margen)
+    entrenada = p.entrenar(construir, datos, 7, [(4, None)], 2, optimizador, margen, paciencia)
     curvas = entrenada.hist.history
     assert pasos == [12]  # cuatro épocas de tres lotes
     assert np.argmin(curvas["val_loss"]) == 0
-    assert curvas["val_accuracy"] == pytest.approx([2 / 6, 5 / 6, 3 / 6, 3 / 6])
+    assert curvas["val_accuracy"] == pytest.approx([2 / 6, 5 / 6, 3 / 6, 3 / 6][:epocas])
     assert p.calcularAccuracy(val.y, entrenada.prob_val) == pytest.approx(5 / 6)
     assert np.array_equal(entrenada.prob_val, p.predecir(entrenada.modelo, x))
     assert 0 < entrenada.segundos < time.perf_counter() - inicio
@@ -237,28 +317,49 @@ def test_se_queda_con_la_epoca_de_mas_aciertos_y_no_para_antes():
 def test_lo_que_transforma_un_lote_nunca_alcanza_a_la_validacion(datos):
     vistas = []
 
-    def espiar(x, azar):
+    def espiar(x, y, azar):
         vistas.extend(huellas(x))
-        return x
+        return x, y
 
-    entrenar_basenet(datos, epocas=1, transformar=espiar)
+    entrenar_basenet(datos, fases=[(1, espiar)])
     assert set(vistas) == set(huellas(datos.train.x))
 
 
+def test_las_fases_se_siguen_con_una_sola_historia_y_un_solo_ciclo(datos):
+    vistas, pasos = [], []
+
+    def fase(nombre, x, y, azar):
+        vistas.append(nombre)
+        return x, y
+
+    def optimizador(cuantos):
+        pasos.append(cuantos)
+        return keras.optimizers.SGD(p.ciclo(0.01, cuantos))
+
+    fases = [(1, partial(fase, "una")), (2, partial(fase, "otra"))]
+    entrenada = p.entrenar(p.construir_basenet, datos, 7, fases, 50, optimizador)
+    # Keras pide además dos lotes de cada fase, para saber de qué forma son.
+    assert vistas == ["una"] * (2 + 2) + ["otra"] * (2 + 4)
+    assert pasos == [6] and int(entrenada.modelo.optimizer.iterations) == 6
+    assert all(len(curva) == 3 for curva in entrenada.hist.history.values())
+    val = p.calcularAccuracy(datos.val.y, entrenada.prob_val)
+    assert val == pytest.approx(max(entrenada.hist.history["val_accuracy"][1:]))  # de la última
+
+
 def test_los_lotes_dan_cada_imagen_una_vez_por_epoca_con_su_clase_y_en_otro_orden():
-    x = np.arange(10, dtype="float16").reshape(10, 1)
+    x = np.arange(9, dtype="float16").reshape(9, 1)
     lotes = p.Lotes(p.Conjunto(x, 2 * x), 4, p.a_float32, 7)
     ordenes = []
     for _ in range(2):
         partes = [lotes[i] for i in range(len(lotes))]
-        assert [len(px) for px, _ in partes] == [4, 4, 2]
+        assert [len(px) for px, _ in partes] == [3, 3, 3]  # y no 4, 4 y 1
         assert all(px.dtype == np.float32 and np.array_equal(py, 2 * px) for px, py in partes)
         ordenes.append(np.concatenate([px for px, _ in partes]).ravel().tolist())
         lotes.on_epoch_end()
-    assert sorted(ordenes[0]) == sorted(ordenes[1]) == list(range(10))
+    assert sorted(ordenes[0]) == sorted(ordenes[1]) == list(range(9))
     assert ordenes[0] != ordenes[1]
     otra_semilla = p.Lotes(p.Conjunto(x, 2 * x), 4, p.a_float32, 8)
-    assert [otra_semilla[0][0].ravel().tolist()] != [ordenes[0][:4]]
+    assert otra_semilla[0][0].ravel().tolist() != ordenes[0][:3]
 
 
 def test_el_ciclo_sube_en_la_quinta_parte_de_los_pasos_y_baja_hasta_cero():
@@ -270,7 +371,7 @@ def test_el_ciclo_sube_en_la_quinta_parte_de_los_pasos_y_baja_hasta_cero():
 
 @pytest.mark.parametrize(
     "construir, tasa",
-    [(p.sgd_ciclo, p.TASA_SGD), (partial(p.adam_ciclo, 0.3), 0.3)],
+    [(p.RECETA_FINAL.optimizador, p.TASA_SGD), (partial(p.adam_ciclo, 0.3), 0.3)],
     ids=["SGD", "Adam"],
 )
 def test_los_optimizadores_de_ciclo_llegan_a_su_tasa_y_terminan_en_cero(construir, tasa):
@@ -282,23 +383,38 @@ def test_los_optimizadores_de_ciclo_llegan_a_su_tasa_y_terminan_en_cero(construi
     assert tasas[-1] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("precision", MIXTAS)
 @pytest.mark.parametrize(
-    "receta, jerarquica",  # como en el Apartado 2 y como en el Bonus
-    [(p.Receta(normalizar=True, suavizado=0.1), False), (MEJORADA, True)],
-    ids=["BaseNet", "final"],
+    "receta", [p.Receta(normalizar=True, suavizado=0.1), MEJORADA], ids=["BaseNet", "final"]
 )
-@pytest.mark.usefixtures("mixed_float16")
-def test_un_paso_en_mixed_float16_da_probabilidades_en_float32(receta, jerarquica, datos):
-    perdida = p.perdida_jerarquica(np.arange(25) // 5, 0.1) if jerarquica else None
-    entrenada = p.entrenar_receta(receta, datos, 1, 7, perdida)
-    assert any(capa.compute_dtype == "float16" for capa in entrenada.modelo.layers)
-    if jerarquica:
-        assert entrenada.modelo.loss is perdida
-    else:  # la de la receta
-        assert entrenada.modelo.loss.get_config()["label_smoothing"] == receta.suavizado
+def test_una_epoca_en_precision_mixta_da_probabilidades_en_float32(
+    receta, precision, en_precision, datos
+):
+    en_precision(precision)
+    entrenada = p.entrenar_receta(receta, datos, 1, 7)
+    medidas = {capa.compute_dtype for capa in entrenada.modelo.layers}
+    assert precision.removeprefix("mixed_") in medidas
+    assert entrenada.modelo.loss.get_config()["label_smoothing"] == receta.suavizado
     assert entrenada.prob_val.dtype == np.float32
     assert np.allclose(entrenada.prob_val.sum(1), 1, atol=1e-5)
     assert np.isfinite(entrenada.hist.history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, con_gpu, precision",
+    [
+        ("flags : fma amx_bf16 amx_tile", False, "mixed_bfloat16"),
+        ("flags : fma avx512_bf16", False, "mixed_bfloat16"),
+        ("flags : fma avx512f avx512_fp16", False, "float32"),
+        ("", False, "float32"),  # fuera de Linux no se sabe
+        ("flags : avx512_bf16", True, "mixed_float16"),
+    ],
+)
+def test_la_precision_la_deciden_la_gpu_y_las_marcas_del_procesador(
+    cpuinfo, con_gpu, precision, monkeypatch
+):
+    monkeypatch.setattr(p, "leer_cpuinfo", lambda: cpuinfo)
+    assert p.elegir_precision(con_gpu) == precision
 
 
 def test_los_mapas_en_float16_se_predicen_como_en_float32(datos):
@@ -386,101 +502,35 @@ def test_mcnemar_solo_cuenta_las_imagenes_que_acierta_una(cuentas, p_esperada):
     assert p.mcnemar(y, b, a) == pytest.approx(p_esperada)
 
 
-@pytest.mark.parametrize(
-    "diferencia, valor_p, frase",
-    [
-        (0.02, 0.001, "mejora"),
-        (-0.02, 0.001, "empeora"),
-        (0.02, 0.3, "no se distingue del azar"),
-        (-0.02, p.SIGNIFICACION, "no se distingue del azar"),
-    ],
-)
-def test_el_veredicto_no_llama_mejora_a_lo_que_puede_ser_azar(diferencia, valor_p, frase):
-    assert p.veredicto(diferencia, valor_p) == frase
-
-
-def test_la_perdida_jerarquica_suma_la_de_clases_y_la_de_superclases():
-    superclases, suavizado = np.array([0, 0, 1, 1, 1]), 0.1
-    y = np.eye(5)[[0, 3, 4]]
-    prob = np.random.default_rng(0).dirichlet(np.ones(5), 3)
-    fina = -((y * (1 - suavizado) + suavizado / 5) * np.log(prob)).sum(1)
-    gruesa = [prob[0, :2].sum(), prob[1, 2:].sum(), prob[2, 2:].sum()]
-    perdida = p.perdida_jerarquica(superclases, suavizado)
-    obtenida = perdida(y.astype("float32"), prob.astype("float32"))
-    assert np.allclose(obtenida, fina - p.PESO_SUPERCLASE * np.log(gruesa), atol=1e-5)
-
-
-def test_restringir_da_probabilidades_de_las_25_clases_en_la_misma_proporcion():
-    prob = np.random.default_rng(0).dirichlet(np.ones(100), 6).astype("float32")
-    restringida = p.restringir(prob)
-    assert restringida.shape == (6, 25)
-    assert np.allclose(restringida.sum(1), 1)
-    assert np.allclose(restringida[:, 3] / restringida[:, 9], prob[:, 3] / prob[:, 9])
-
-
-def test_la_probabilidad_de_una_superclase_es_la_suma_de_las_de_sus_clases():
-    prob = np.array([[0.1, 0.2, 0.3, 0.4]])
-    assert np.allclose(p.por_superclase(prob, np.array([1, 0, 1, 0])), [[0.6, 0.4]])
-
-
-def test_el_comite_es_la_media_de_la_generalista_y_la_especialista():
-    cifar = p.cifar_sintetico(2)
-    datos = p.datos_cifar(cifar, p.CLASES, 7)
-    hist = SimpleNamespace(epoch=[0, 1, 2])
-    de_100 = p.construir_mejorada(MEJORADA, p.datos_cifar(cifar, 100, 7))
-    generalista = p.Entrenamiento(de_100, hist, 5.0, None)
-    sesion = p.Sesion(7, p.RAPIDO, p.RESNET50, cifar)
-    p.formar_comite(sesion, generalista)
-    # Sin el Apartado 2 no hay comité.
-    assert [r.experimento for r in sesion.resultados] == ["Generalista, 25 clases"]
-    p.plt.close("all")
-    nombre = "BaseNet mejorada, con espejo"
-    sesion.resultados.append(p.Resultado("2", nombre, parametros=1000, segundos=4.0))
-    # Una especialista que nunca falla.
-    sesion.probabilidades[nombre] = datos.val.y, datos.test.y
-    p.formar_comite(sesion, generalista)
-    comite = sesion.resultado("Comité, 25 clases")
-    assert (comite.val, comite.test, comite.segundos) == (1, 1, 9.0)
-    assert comite.parametros == de_100.count_params() + 1000
-    assert comite.origen == cifar.origen
-    suyas = p.restringir(p.predecir_con_espejo(de_100, datos.test.x))
-    # De cada imagen, la mitad de la certeza de una y la mitad de la probabilidad de la otra.
-    de_la_cierta = 0.5 + suyas[np.arange(len(suyas)), datos.test.y.argmax(1)] / 2
-    assert comite.perdida_test == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
-
-
-def test_restringir_vale_aunque_la_red_no_de_nada_a_las_25():
-    prob = np.eye(100, dtype="float32")[[60, 3]]  # un softmax saturado da ceros exactos
-    restringida = p.restringir(prob)
-    assert np.allclose(restringida.sum(1), 1)
-    assert restringida[1].argmax() == 3
-
-
-# --- La escalera ---------------------------------------------------------------------------------
+# --- Los dos capítulos ---------------------------------------------------------------------------
 
 
 @pytest.fixture
 def sesion():
-    return p.Sesion(7, replace(p.RAPIDO, epocas_escalera=1), p.RESNET50)
+    return p.Sesion(7, p.RAPIDO, p.RESNET50)
 
 
-def test_la_escalera_no_lee_test_y_entrena_cada_peldano_desde_cero(datos, sesion, monkeypatch):
-    monkeypatch.setattr(p, "PELDANOS", p.PELDANOS[:2])
-    p.subir_escalera(datos, sesion)
-    recetas = {"BaseNet": p.Receta(), "Normalización": p.Receta(normalizar=True)}
-    normaliza = sesion.detalles["Escalera: Normalización"]["se_queda"]
-    recetas["Aumento de datos"] = p.Receta(normalizar=normaliza, aumento=True)
-    assert [r.experimento for r in sesion.resultados] == [f"Escalera: {paso}" for paso in recetas]
-    assert all(r.val is not None and r.test is None for r in sesion.resultados)
-    for paso, receta in reversed(recetas.items()):  # en otro orden salen las mismas redes
-        otra = p.entrenar_receta(receta, datos, 1, 7)
-        assert sesion.detalles[f"Escalera: {paso}"]["curvas"] == otra.hist.history, paso
+def test_los_pasos_no_leen_test_y_cada_uno_se_entrena_desde_cero(datos, sesion):
+    capitulo = p.Capitulo(
+        "Capítulo", (("uno", "normalizar", True), ("otro", "aumento", True)), ruido=1.0
+    )
+    p.probar_pasos(capitulo, p.Receta(), 1, datos, sesion)
+    recetas = {  # con tanto ruido nada decide, y los dos están en la final
+        "Capítulo: de partida": p.Receta(),
+        "Capítulo: uno": p.Receta(normalizar=True),
+        "Capítulo: otro": p.Receta(normalizar=True, aumento=True),
+    }
+    assert [r.experimento for r in sesion.resultados] == list(recetas)
+    for experimento, receta in reversed(recetas.items()):  # en otro orden salen las mismas redes
+        otra, fila = p.entrenar_receta(receta, datos, 1, 7), sesion.resultado(experimento)
+        assert sesion.detalles[experimento]["curvas"] == otra.hist.history
+        assert fila.val is not None and fila.test is None
+        prob_train = p.predecir(otra.modelo, datos.train.x)
+        assert fila.train == p.calcularAccuracy(datos.train.y, prob_train)
 
 
-def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(
-    datos, sesion, monkeypatch, capsys
-):
-    aciertos = iter([20, 25, 24, 25, 35])  # de 50: BaseNet y cuatro pasos
+def test_un_paso_que_no_decide_se_hace_como_en_la_red_final(datos, sesion, monkeypatch, capsys):
+    aciertos = iter([20, 25, 20, 26, 24, 24])  # de 50: de partida y cinco pasos
     recetas = []
 
     def entrenada(receta, datos, epocas, semilla):
@@ -488,39 +538,147 @@ def test_la_escalera_solo_se_queda_con_los_pasos_que_mejoran_la_validacion(
         prob = np.roll(datos.val.y, 1, axis=1)
         bien = next(aciertos)
         prob[:bien] = datos.val.y[:bien]
-        hist = SimpleNamespace(epoch=range(epocas), history={"val_accuracy": [bien / 50]})
-        return p.Entrenamiento(p.construir_basenet(), hist, 0.0, prob)
+        hechas = 2 if receta.paciencia else epocas
+        hist = SimpleNamespace(history={"loss": [1.0] * hechas})
+        return p.Entrenamiento(p.construir_basenet(), hist, 10.0 * hechas, prob)
 
     monkeypatch.setattr(p, "entrenar_receta", entrenada)
-    pasos = {
-        "sube": {"normalizar": True},
-        "baja": {"aumento": True},
-        "empata": {"borrado": True},
-        "vuelve a subir": {"dropout": 0.5},
+    pasos = (
+        ("sube", "normalizar", True),
+        ("baja mucho", "residual", True),
+        ("sube poco y la final lo lleva", "aumento", True),
+        ("baja poco y la final lo lleva", "cutmix", True),
+        ("no cambia y la final no lo lleva", "paciencia", 3),
+    )
+    partida = p.Receta(suavizado=0.1)
+    llega = p.probar_pasos(p.Capitulo("Cap", pasos, ruido=0.025), partida, 4, datos, sesion)
+    con = replace(partida, normalizar=True)  # cada paso parte de lo que se ha quedado
+    aumentada = replace(con, aumento=True)
+    mezclada = replace(aumentada, cutmix=True)
+    parada = replace(mezclada, paciencia=3)
+    residual = replace(con, residual=True)
+    assert recetas == [partida, con, residual, aumentada, mezclada, parada] and llega == mezclada
+    assert [r.val for r in sesion.resultados] == [0.4, 0.5, 0.4, 0.52, 0.48, 0.48]
+    esperados = {  # puntos, si decide y si se queda; 0,05 es el ruido dos veces
+        "sube": (0.1, True, True),
+        "baja mucho": (-0.1, True, False),
+        "sube poco y la final lo lleva": (0.02, False, True),
+        "baja poco y la final lo lleva": (-0.04, False, True),
+        "no cambia y la final no lo lleva": (0.0, False, False),
     }
-    monkeypatch.setattr(p, "PELDANOS", tuple(pasos.items()))
-    llega = p.subir_escalera(datos, sesion)
-    assert llega == p.Receta(normalizar=True, dropout=0.5)
-    con = p.Receta(normalizar=True)  # cada paso parte de lo que se ha quedado
-    aumentada, borrada = replace(con, aumento=True), replace(con, borrado=True)
-    assert recetas == [p.Receta(), con, aumentada, borrada, llega]
-    assert [r.val for r in sesion.resultados] == [0.4, 0.5, 0.48, 0.5, 0.7]
-    esperados = {  # puntos, p de McNemar y si se queda
-        "sube": (0.1, 2 / 2**5, True),  # cinco aciertos nuevos y ninguno perdido
-        "baja": (-0.02, 1, False),
-        "empata": (0, 1, False),
-        "vuelve a subir": (0.2, 2 / 2**10, True),
-    }
-    for paso, (diferencia, valor_p, se_queda) in esperados.items():
-        detalles = sesion.detalles[f"Escalera: {paso}"]
+    frases = re.findall(r"^  ([-+].*)$", capsys.readouterr().out, re.MULTILINE)
+    for (paso, (diferencia, decide, se_queda)), frase in zip(
+        esperados.items(), frases, strict=True
+    ):
+        detalles = sesion.detalles[f"Cap: {paso}"]
         assert detalles["diferencia"] == pytest.approx(diferencia), paso
-        assert detalles["p"] == pytest.approx(valor_p), paso
-        assert detalles["se_queda"] is se_queda, paso
-    # Lo que dice de cada uno: puntos, p, veredicto y si se queda.
-    frases = dict(re.findall(r"^  ([^→:]+): (.*)$", capsys.readouterr().out, re.MULTILINE))
-    assert re.search("10,00 .* 0,0625.* no se distingue del azar.* se queda", frases["sube"], re.I)
-    assert re.search("-2,00 .* 1,0000.* no se .* se descarta", frases["baja"], re.I)
-    assert re.search("20,00 .* 0,0020.* mejora.* se queda", frases["vuelve a subir"], re.I)
+        assert (detalles["decide"], detalles["se_queda"]) == (decide, se_queda), paso
+        assert frase.startswith(p.decimal(100 * diferencia, signo="+")), paso
+        assert ("no decide" in frase) != decide and "hasta 5,0" in frase or decide
+        assert ("se queda" in frase) == se_queda and ("se descarta" in frase) != se_queda
+        if decide:
+            assert ("mejora" in frase) == (diferencia > 0) != ("empeora" in frase)
+
+
+def test_early_stopping_dice_donde_para_y_lo_que_ahorra(datos, sesion, monkeypatch, capsys):
+    def entrenada(receta, datos, epocas, semilla):
+        hechas = 6 if receta.paciencia else epocas
+        hist = SimpleNamespace(history={"loss": [1.0] * hechas})
+        return p.Entrenamiento(p.construir_basenet(), hist, 10.0 * hechas, datos.val.y)
+
+    monkeypatch.setattr(p, "entrenar_receta", entrenada)
+    capitulo = p.Capitulo("Cap", (("early stopping", "paciencia", 3),), ruido=0.01)
+    p.probar_pasos(capitulo, p.Receta(), 20, datos, sesion)
+    assert "época 6 de 20: ahorra 2:20" in capsys.readouterr().out
+    assert [r.epocas for r in sesion.resultados] == [20, 6]
+
+
+# --- El Bonus ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bonus():
+    """(sesión, datos de las 25, generalista) sobre CIFAR-100 sintético, sin entrenar nada."""
+    cifar = p.cifar_sintetico(4)
+    de_100 = p.construir_mejorada(MEJORADA, p.datos_cifar(cifar, 100, 7), None)
+    hist = SimpleNamespace(history={"loss": [1.0, 2.0, 3.0]})
+    sesion = p.Sesion(7, p.RAPIDO, p.RESNET50, cifar)
+    generalista = p.Entrenamiento(de_100, hist, 5.0, None)
+    return sesion, p.datos_cifar(cifar, p.CLASES, 7), generalista
+
+
+def test_restringir_da_las_mismas_probabilidades_renormalizadas(bonus):
+    _, datos, generalista = bonus
+    restringida = p.restringir(generalista.modelo)
+    de_100 = p.predecir(generalista.modelo, datos.test.x)[:, : p.CLASES]
+    de_25 = p.predecir(restringida, datos.test.x)
+    assert np.allclose(de_25, de_100 / de_100.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_el_comite_es_la_media_de_la_generalista_y_la_especialista(bonus):
+    sesion, datos, generalista = bonus
+    especialista = p.Entrenamiento(p.construir_basenet(), None, 4.0, None)
+    suyas = np.random.default_rng(0).dirichlet(np.ones(p.CLASES), len(datos.test.y))
+    de_val = np.roll(datos.val.y, 1, axis=1)
+    sesion.probabilidades[p.GENERALISTA] = de_val, suyas
+    sesion.probabilidades[p.CON_ESPEJO] = datos.val.y, datos.test.y  # nunca falla
+    p.formar_comite(generalista, especialista, datos, sesion)
+    (comite,) = sesion.resultados
+    assert (comite.experimento, comite.segundos) == (p.COMITE, 9.0)
+    assert comite.parametros == generalista.modelo.count_params() + 24_197
+    # De cada imagen, la mitad de la certeza de una y la mitad de la probabilidad de la otra.
+    de_la_cierta = 0.5 + suyas[np.arange(len(suyas)), datos.test.y.argmax(1)] / 2
+    assert comite.perdida_test == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
+    assert np.allclose(sesion.probabilidades[p.COMITE][1], (suyas + datos.test.y) / 2)
+
+
+def test_la_alumna_parte_de_la_generalista_y_las_maestras_no_cambian(bonus):
+    _, datos, generalista = bonus
+    maestras = [p.restringir(generalista.modelo), p.construir_mejorada(MEJORADA, datos, None)]
+    antes = [maestra.get_weights() for maestra in maestras]
+    destilada = p.destilar(maestras, datos, 1, 7)
+    for maestra, pesos in zip(maestras, antes):
+        for peso, anterior in zip(maestra.get_weights(), pesos):
+            assert np.array_equal(peso, anterior)
+    nuevos = destilada.modelo.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(nuevos, antes[0]))
+    cerca = [np.abs(a - b).max() for a, b in zip(nuevos, antes[0]) if a.ndim == 4]
+    assert max(cerca) < 0.1  # los núcleos, de normas mayores, apenas se mueven en una época
+    assert max(destilada.hist.history["loss"]) < 10
+
+
+def test_la_alumna_aprende_la_media_de_las_clases_y_de_lo_que_dicen_las_maestras():
+    class Maestra:
+        def __init__(self, prob):
+            self.prob, self.vistas = prob, None
+
+        def predict_on_batch(self, x):
+            self.vistas = x
+            return np.tile(np.float32(self.prob), (len(x), 1))
+
+    maestras = [Maestra([1, 0, 0]), Maestra([0, 0.5, 0.5])]
+    x, y = conjunto_al_azar(6).x, np.eye(3, dtype="float32")[[0, 0, 1, 1, 2, 2]]
+    vistas, objetivos = p.preguntar(maestras, x, y, np.random.default_rng(1))
+    aumentadas, clases = p.aumentar(32, True, x, y, np.random.default_rng(1))
+    assert np.array_equal(vistas, aumentadas)
+    assert all(np.array_equal(maestra.vistas, aumentadas) for maestra in maestras)
+    assert np.allclose(objetivos, (clases + [0.5, 0.25, 0.25]) / 2)
+    assert np.allclose(objetivos.sum(1), 1)
+
+
+@pytest.mark.parametrize(
+    "cuentas, puntos, dice",
+    [((9, 0, 0, 1), "+0,00", "no se distinguen"), ((0, 9, 0, 1), "+90,00", "más que el azar")],
+)
+def test_comparar_dice_si_con_esas_imagenes_se_distinguen(cuentas, puntos, dice, sesion, capsys):
+    y, a, b = en_desacuerdo(*cuentas)
+    sesion.probabilidades = {"una": (None, a), "otra": (None, b)}
+    p.comparar("una", "otra", solo_test(y, ("a", "b")), sesion)
+    frase = capsys.readouterr().out
+    assert puntos in frase and dice in frase
+    guardado = sesion.detalles["una"]["frente a otra"]
+    assert guardado["p"] == p.mcnemar(y, a, b)
+    assert guardado["diferencia"] == pytest.approx(0.9 if cuentas[1] else 0)
 
 
 # --- Las figuras: lo que se ve es lo medido ------------------------------------------------------
@@ -533,7 +691,7 @@ def lineas(eje):
 
 def historia(**curvas):
     """La History de un entrenamiento con esas curvas."""
-    return SimpleNamespace(history=curvas, epoch=list(range(len(curvas["loss"]))))
+    return SimpleNamespace(history=curvas)
 
 
 def test_la_evolucion_dibuja_las_curvas_y_dice_la_mejor_epoca(capsys):
@@ -610,9 +768,7 @@ def test_los_aciertos_por_clase_se_ordenan_por_los_de_la_segunda_red():
 
 
 def test_el_progreso_dice_en_cada_epoca_como_va_y_cuanto_queda(capsys):
-    progreso = p.Progreso()
-    progreso.set_params({"epochs": 8})
-    progreso.on_train_begin()
+    progreso = p.Progreso(8)
     progreso.inicio -= 60
     logs = {"loss": 1.5, "accuracy": 0.25, "val_loss": 2.5, "val_accuracy": 0.125}
     progreso.on_epoch_end(1, logs)

@@ -818,9 +818,7 @@ def test_con_el_modo_de_figuras_de_un_cuaderno_en_otro_python_el_script_empieza(
 @pytest.mark.parametrize("en_terminal", [True, False])
 def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_terminal, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: en_terminal)
-    vigilante = p.Progreso()
-    vigilante.set_params({"epochs": 5})
-    vigilante.on_train_begin()
+    vigilante = p.Progreso(5)
     medidas = {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
     vigilante.on_epoch_end(0, medidas)
     for cual in ("loss", "val_loss"):
@@ -831,7 +829,7 @@ def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_termi
 def test_tras_una_perdida_que_no_es_finita_se_imprime_lo_medido(monkeypatch, capsys):
     """BaseNet con una tasa con la que diverge: una línea dice dónde, y hay RESUMEN."""
     monkeypatch.setattr(p, "TASA_ADAM", 1e38)
-    monkeypatch.setattr(p, "RAPIDO", p.Alcance(*[1] * 7, imagenes_por_clase=4, especies=3))
+    monkeypatch.setattr(p, "RAPIDO", p.Alcance(*[1] * 9, imagenes_por_clase=4, especies=3))
     assert p.ejecutar(["--rapido", "--apartados", "1"]) == 1
     salida = capsys.readouterr()
     assert "RESUMEN PARCIAL" in salida.out
