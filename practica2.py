@@ -424,9 +424,7 @@ class Capitulo:
 
     nombre: str
     pasos: tuple  # (nombre, lo que cambia de la receta, su nuevo valor): una sola cosa cada uno
-    # Lo que otra semilla cambia la diferencia de aciertos entre con el paso y sin él: su desviación
-    # típica, según la memoria.
-    ruido: float
+    ruido: float  # lo que otra semilla cambia lo que suma o resta un paso: su desviación típica
 
 
 APRENDER = Capitulo(
@@ -496,6 +494,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
             print(f"  Ha parado en la época {hechas} de {epocas}: ahorra {ahorro}.")
         if se_queda:
             receta, actual = candidata, prueba
+    mostrar_pasos(capitulo.nombre, sesion.resultados[-len(capitulo.pasos) - 1 :])
     return receta
 
 
@@ -1831,17 +1830,35 @@ def mostrar_peores_pares(nombre, datos, prob):
 
 def mostrar_por_clase(nombre, por_clase):
     """Aciertos en test de dos redes, {red: {clase: aciertos}}, ordenados por los de la segunda."""
-    primera, segunda = por_clase
+    segunda = list(por_clase)[1]
     clases = sorted(por_clase[segunda], key=por_clase[segunda].get)
-    alturas = range(len(clases))
-    antes = [por_clase[primera][clase] for clase in clases]
-    ahora = [por_clase[segunda][clase] for clase in clases]
-    (eje,) = nueva_figura(nombre, tamano=(8, 7))
-    eje.hlines(alturas, antes, ahora, color="lightgray")
-    eje.plot(antes, alturas, "o", label=primera)
-    eje.plot(ahora, alturas, "s", label=segunda)
-    eje.set_yticks(alturas, clases)
-    eje.set(xlabel="Aciertos en test")
+    series = {}
+    for red, aciertos in por_clase.items():
+        series[red] = [aciertos[clase] for clase in clases]
+    mostrar_parejas(nombre, clases, series, "Aciertos en test")
+
+
+def mostrar_pasos(nombre, resultados):
+    """Aciertos en train y en validación de los pasos de un capítulo, de arriba abajo; la línea que
+    los une es lo que la red ha memorizado."""
+    resultados = resultados[::-1]
+    rotulos = [resultado.experimento.split(": ")[1] for resultado in resultados]
+    series = {
+        "Entrenamiento": [resultado.train for resultado in resultados],
+        "Validación": [resultado.val for resultado in resultados],
+    }
+    mostrar_parejas(nombre, rotulos, series, "Aciertos")
+
+
+def mostrar_parejas(nombre, rotulos, series, medida):
+    """Dos series, {nombre: valores}, con una fila por rótulo, de abajo arriba, y unidas en ella."""
+    alturas = range(len(rotulos))
+    (eje,) = nueva_figura(nombre, tamano=(8, 1.5 + 0.22 * len(rotulos)))
+    eje.hlines(alturas, *series.values(), color="lightgray")
+    for marca, (serie, valores) in zip("os", series.items()):
+        eje.plot(valores, alturas, marca, label=serie)
+    eje.set_yticks(alturas, rotulos)
+    eje.set(xlabel=medida)
     eje.legend()
 
 

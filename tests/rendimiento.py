@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,12 +27,14 @@ from keras import layers  # isort: skip
 
 META = 0.726  # test de la mejor solución pública; aquí, en validación
 EPOCAS_PUBLICAS, LOTE_PUBLICO = 84, 64  # las que entrena esa solución, y sus lotes
-EPOCAS_NUESTRAS = 10  # un ciclo corto: basta para pasar la meta
+EPOCAS_NUESTRAS = 12  # un ciclo corto: basta para pasar la meta
+NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False, cutmix=False)  # la que antes aprende
+PASOS, VUELTAS = 12, 5  # de entrenamiento de cada rival y veces que se alternan
 
 
 def construir_publica(datos):
     """La red de la mejor solución pública (antcc/practicas-vc): 1,38 millones de parámetros."""
-    media, varianza = datos.train.x.mean((0, 1, 2)), datos.train.x.var((0, 1, 2))
+    media, varianza = p.media_y_varianza(datos.train.x)
 
     def normalizada(capa):
         return [capa, layers.BatchNormalization(), layers.Activation("relu")]
@@ -80,42 +83,53 @@ class HastaLaMeta(keras.callbacks.Callback):
             self.segundos, self.model.stop_training = self.gastado, True
 
 
-def tiempo_hasta_la_meta(nombre, modelo, datos, epocas, lote, optimizador, perdida):
-    """Entrena hasta pasar META. Devuelve los segundos, o todos los gastados si no la pasa."""
-    print(f"  {nombre}: {p.decimal(modelo.count_params(), 0)} parámetros", flush=True)
+def hasta_la_meta(nombre, modelo, datos, epocas, lote, optimizador, perdida, transformar=None):
+    """Entrena hasta pasar META. Devuelve (segundos, operaciones), las gastadas si no la pasa."""
+    total_macs = sum(p.macs(capa) for capa in modelo.layers)
+    print(
+        f"  {nombre}: {p.decimal(modelo.count_params(), 0)} parámetros,"
+        f" {total_macs / 1e6:.1f} millones de MACs por imagen",
+        flush=True,
+    )
     pasos = epocas * math.ceil(len(datos.train.x) / lote)
     modelo.compile(optimizador(pasos), perdida, metrics=["accuracy"])
     meta = HastaLaMeta()
-    modelo.fit(
-        datos.train.x,
-        datos.train.y,
-        batch_size=lote,
+    x, y, batch_size = datos.train.x, datos.train.y, lote
+    if transformar:
+        x, y, batch_size = p.Lotes(datos.train, lote, transformar, p.SEMILLA), None, None
+    hist = modelo.fit(
+        x,
+        y,
+        batch_size=batch_size,
         epochs=epocas,
         validation_data=(datos.val.x, datos.val.y),
         callbacks=[meta],
         verbose=0,
     )
+    operaciones = 6 * total_macs * len(datos.train.x) * len(hist.epoch)
     resultado = "la pasa" if meta.segundos else f"no la pasa (mejor, {p.porcentaje(meta.mejor)})"
-    print(f"  {nombre}: {resultado}; {meta.gastado:.0f} s", flush=True)
-    return meta.gastado
+    print(
+        f"  {nombre}: {resultado}; {meta.gastado:.0f} s, {operaciones:.2g} operaciones", flush=True
+    )
+    return meta.gastado, operaciones
 
 
-def comparar_tiempos(datos):
-    """Cociente entre los segundos de nuestra red y los de la pública hasta META."""
-    print(f"\nSegundos hasta el {p.porcentaje(META)} de validación")
-    receta = p.RECETA_FINAL
+def comparar_hasta_la_meta(datos):
+    """Segundos y operaciones de nuestra red y de la pública hasta META, y sus cocientes."""
+    print(f"\nHasta el {p.porcentaje(META)} de validación")
     keras.utils.set_random_seed(p.SEMILLA)
-    nuestros = tiempo_hasta_la_meta(
+    nuestros = hasta_la_meta(
         "Red final, ciclo corto",
-        p.construir_mejorada(receta, datos),
+        p.construir_mejorada(NUESTRA_CORTA, datos),
         datos,
         EPOCAS_NUESTRAS,
         p.LOTE,
-        receta.optimizador,
-        keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
+        NUESTRA_CORTA.optimizador,
+        keras.losses.CategoricalCrossentropy(label_smoothing=NUESTRA_CORTA.suavizado),
+        partial(p.aumentar, 32, False),
     )
     keras.utils.set_random_seed(p.SEMILLA)
-    suyos = tiempo_hasta_la_meta(
+    suyos = hasta_la_meta(
         "Receta pública",
         construir_publica(datos),
         datos,
@@ -124,39 +138,118 @@ def comparar_tiempos(datos):
         sgd_publico,
         "categorical_crossentropy",
     )
-    print(f"  Cociente: {p.decimal(nuestros / suyos, 3)}")
+    print(f"  Cocientes: {nuestros[0] / suyos[0]:.3f} en segundos, {nuestros[1] / suyos[1]:.3f} en"
+          " operaciones")  # fmt: skip
 
 
-def imagenes_por_segundo(receta, datos, vueltas=3, imagenes=30 * p.LOTE):
-    """Mediana de las imágenes por segundo de una época de entrenamiento de la red de una receta."""
-    x, y = datos.train.x[:imagenes], datos.train.y[:imagenes]
-    modelo = p.construir_mejorada(receta, datos)
-    modelo.compile(receta.optimizador(1000), "categorical_crossentropy")
-    modelo.fit(x[: p.LOTE], y[: p.LOTE], batch_size=p.LOTE, verbose=0)
-    segundos = []
-    for _ in range(vueltas):
-        inicio = time.perf_counter()
-        modelo.fit(x, y, batch_size=p.LOTE, verbose=0)
-        segundos.append(time.perf_counter() - inicio)
-    return len(x) / np.median(segundos)
+# --- Velocidad de la red final, frente a PyTorch -------------------------------------------------
 
 
-def medir_velocidad(datos):
-    """Imágenes y GFLOP por segundo de la red final con aumento y sin él; de cada imagen son 6
-    operaciones por MAC."""
-    print("\nVelocidad de entrenamiento de la red final")
-    receta = p.RECETA_FINAL
-    macs = sum(p.macs(capa) for capa in p.construir_mejorada(receta, datos).layers)
-    for nombre, variante in (
-        ("con aumento", receta),
-        ("sin aumento", replace(receta, aumento=False, borrado=False)),
-    ):
-        por_segundo = imagenes_por_segundo(variante, datos)
+def pasos_de_keras(datos, precision):
+    """Función que da PASOS pasos de entrenamiento de la red final en esa precisión."""
+    antes = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    modelo = p.construir_mejorada(p.RECETA_FINAL, datos)
+    modelo.compile(p.RECETA_FINAL.optimizador(10**6), "categorical_crossentropy")
+    keras.config.set_dtype_policy(antes)
+    cuantas = PASOS * p.LOTE
+    pocas = p.Conjunto(datos.train.x[:cuantas], datos.train.y[:cuantas])
+    lotes = p.Lotes(pocas, p.LOTE, partial(p.aumentar, 32, True), p.SEMILLA)
+    return lambda: modelo.fit(lotes, verbose=0)
+
+
+def pasos_de_pytorch(torch, datos, con_bfloat16):
+    """Lo mismo, sin aumento de datos, con una red igual escrita en PyTorch."""
+    nn, relu = torch.nn, torch.nn.functional.relu
+
+    def convolucion(entran, salen, *reducir):
+        capa = nn.Conv2d(entran, salen, 3, padding=1, bias=False)
+        return nn.Sequential(capa, *reducir, nn.BatchNorm2d(salen))
+
+    class Etapa(nn.Module):
+        def __init__(self, entran, salen):
+            super().__init__()
+            self.entrada = convolucion(entran, salen, nn.MaxPool2d(2))
+            self.rama = nn.Sequential(
+                convolucion(salen, salen), nn.ReLU(), convolucion(salen, salen)
+            )
+
+        def forward(self, x):
+            x = relu(self.entrada(x))
+            return relu(x + self.rama(x))
+
+    filtros = p.RECETA_FINAL.filtros
+    etapas = [Etapa(a, b) for a, b in zip((24, *filtros), filtros)]
+    red = nn.Sequential(
+        nn.Conv2d(3, 24, 2, bias=False),
+        nn.ReLU(),
+        *etapas,
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(filtros[-1], len(datos.clases)),
+    ).to(memory_format=torch.channels_last)
+    sgd = torch.optim.SGD(red.parameters(), 0.01, momentum=0.9, nesterov=True)
+    x = torch.from_numpy(datos.train.x[: p.LOTE]).permute(0, 3, 1, 2)
+    y = torch.from_numpy(datos.train.y[: p.LOTE].argmax(1))
+
+    def entrenar():
+        for _ in range(PASOS):
+            sgd.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=con_bfloat16):
+                perdida = nn.functional.cross_entropy(red(x), y)
+            perdida.backward()
+            sgd.step()
+
+    return entrenar
+
+
+def ritmo_de_los_nucleos():
+    """GFLOP/s de un producto de matrices grandes en float32: lo que dan los núcleos de sí."""
+    a = np.ones((3000, 3000), "float32")
+    inicio = time.perf_counter()
+    for _ in range(3):
+        a @ a
+    return 3 * 2 * len(a) ** 3 / (time.perf_counter() - inicio) / 1e9
+
+
+def comparar_velocidad(datos):
+    """Imágenes por segundo de entrenar la red final, aquí y en PyTorch, en float32 y, si el
+    procesador lo tiene, en bfloat16; se alternan, porque a ratos la máquina va a la mitad."""
+    print("\nVelocidad de entrenamiento de la red final, con imágenes de 32 px")
+    precisiones = {"float32", p.elegir_precision(con_gpu=False)}
+    rivales = {f"Keras, {precision}": pasos_de_keras(datos, precision) for precision in precisiones}
+    try:
+        import torch
+    except ImportError:
+        print("  (sin PyTorch, porque no está instalado)")
+    else:
+        for precision in precisiones:
+            entrenar = pasos_de_pytorch(torch, datos, con_bfloat16=precision != "float32")
+            rivales[f"PyTorch, {precision}"] = entrenar
+    for entrenar in rivales.values():
+        entrenar()  # la primera vez se compila
+    ritmos, pico = {nombre: [] for nombre in rivales}, []
+    for _ in range(VUELTAS):
+        pico.append(ritmo_de_los_nucleos())
+        for nombre, entrenar in rivales.items():
+            inicio = time.perf_counter()
+            entrenar()
+            ritmos[nombre].append(PASOS * p.LOTE / (time.perf_counter() - inicio))
+    macs = sum(p.macs(capa) for capa in p.construir_mejorada(p.RECETA_FINAL, datos).layers)
+    de_referencia = np.median(ritmos["Keras, float32"])
+    print(f"  Producto de matrices en float32: {np.median(pico):.0f} GFLOP/s")
+    for nombre, medidos in ritmos.items():
+        por_segundo = np.median(medidos)
+        gflops = 6 * macs * por_segundo / 1e9
         print(
-            f"  {nombre}: {por_segundo:.0f} imágenes/s, {macs / 1e6:.1f} millones de MACs por"
-            f" imagen, {6 * macs * por_segundo / 1e9:.0f} GFLOP/s",
+            f"  {nombre}: {por_segundo:.0f} imágenes/s, {por_segundo / de_referencia:.2f} veces"
+            f" Keras en float32; {gflops:.0f} GFLOP/s, el {100 * gflops / np.median(pico):.0f} %"
+            " de ese producto",
             flush=True,
         )
+
+
+# --- El Apartado 3 -------------------------------------------------------------------------------
 
 
 def construir_habitual(preentrenada, pooling=None):
@@ -211,7 +304,7 @@ def ritmo_de_ajuste(base, x, y, lote):
 def medir_ajuste(preentrenada, x):
     """El ajuste fino de la práctica frente a fit en float32, lote 32, sin plegar."""
     y = np.eye(100, dtype="float32")[np.arange(len(x)) % 100]
-    recortes = p.recortar_y_reflejar(x, np.random.default_rng(0))
+    recortes, _ = p.recortar_y_reflejar(x, y, np.random.default_rng(0))
     habitual = ritmo_de_ajuste(construir_habitual(preentrenada), x, y, 32)
     for nombre, imagenes, lote in (
         ("mismos píxeles y lote", x, 32),
@@ -228,8 +321,7 @@ def medir_ajuste(preentrenada, x):
 def medir_apartado3():
     """Extracción y ajuste fino de ResNet50 con imágenes inventadas."""
     preentrenada = p.buscar_pesos(p.RESNET50)
-    precision, motivo = p.precision_preentrenada()
-    print(f"\nApartado 3, {preentrenada.etiqueta}; {precision}, porque {motivo}", flush=True)
+    print(f"\nApartado 3, {preentrenada.etiqueta}", flush=True)
     x = np.random.default_rng(0).integers(0, 256, (96, p.LADO_AVES, p.LADO_AVES, 3), np.uint8)
     medir_extraccion(preentrenada, x)
     medir_ajuste(preentrenada, x)
@@ -278,10 +370,9 @@ def medir_memoria():
         lambda: p.construir_ajuste(p.construir_base(p.RESNET50), cabeza.modelo),
         replace(datos, train=pocas, val=pocas),
         p.SEMILLA,
-        epocas=1,
+        fases=[(1, p.recortar_y_reflejar)],
         lote=p.LOTE_AJUSTE,
         optimizador=p.adam,
-        transformar=p.recortar_y_reflejar,
     )
     decir_memoria("el ajuste fino")
 
@@ -291,8 +382,8 @@ def medir_apartado2():
     datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
     if "CIFAR-100 real" not in datos.origen:
         sys.exit("Hace falta CIFAR-100 real: indique su carpeta en PRACTICA2_IMAGENES.")
-    medir_velocidad(datos)
-    comparar_tiempos(datos)
+    comparar_velocidad(datos)
+    comparar_hasta_la_meta(datos)
 
 
 MEDIDAS = {"": medir_apartado2, "ajuste": medir_apartado3, "memoria": medir_memoria}

@@ -767,6 +767,18 @@ def test_los_aciertos_por_clase_se_ordenan_por_los_de_la_segunda_red():
     assert puntos == {"una": [0.2, 0.3, 0.1], "otra": [0.4, 0.6, 0.9]}
 
 
+def test_los_pasos_de_un_capitulo_se_ven_en_orden_con_lo_que_aciertan_en_train_y_validacion():
+    resultados = []
+    for paso, train, val in (("de partida", 0.9, 0.5), ("L2", 0.8, 0.6), ("dropout", 0.7, 0.65)):
+        resultados.append(p.Resultado("2", f"Cap: {paso}", train=train, val=val))
+    p.mostrar_pasos("Cap", resultados)
+    (eje,) = p.plt.figure("Cap").axes
+    rotulos = [texto.get_text() for texto in eje.get_yticklabels()]
+    assert rotulos == ["dropout", "L2", "de partida"]  # de abajo arriba
+    puntos = {linea.get_label(): list(linea.get_xdata()) for linea in eje.lines}
+    assert puntos == {"Entrenamiento": [0.7, 0.8, 0.9], "Validación": [0.65, 0.6, 0.5]}
+
+
 def test_el_progreso_dice_en_cada_epoca_como_va_y_cuanto_queda(capsys):
     progreso = p.Progreso(8)
     progreso.inicio -= 60
