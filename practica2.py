@@ -363,15 +363,15 @@ class Receta:
 
     # Para que aprenda:
     normalizar: bool = False
-    filtros: tuple = ()  # de cada etapa
+    filtros: tuple = ()  # de cada etapa de convoluciones
     batchnorm: bool = False
     optimizador: Callable = adam
-    blanqueo: bool = False
+    blanqueo: bool = False  # la primera convolución sale de las imágenes
     residual: bool = False
     # Para que no memorice:
     paciencia: int | None = None  # épocas de early stopping; None: no para
     aumento: bool = False
-    recortes: bool = False
+    recortes: bool = False  # en las primeras épocas
     l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
@@ -400,21 +400,21 @@ def sgd_ciclo(tasa, pasos):
     return keras.optimizers.SGD(ciclo(tasa, pasos), momentum=0.9, nesterov=True)
 
 
-# La red final.
+# La red final, con la razón de cada valor.
 RECETA_FINAL = Receta(
-    normalizar=True,
-    filtros=(64, 128, 256),
-    batchnorm=True,
-    optimizador=partial(sgd_ciclo, TASA_SGD),
-    blanqueo=True,
-    residual=True,
-    paciencia=None,
-    aumento=True,
-    recortes=True,
-    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016)
+    normalizar=True,  # el blanqueo cuenta con ella
+    filtros=(64, 128, 256),  # el doble que en los pasos, que así cuestan la tercera parte
+    batchnorm=True,  # admite tasas mayores (Ioffe y Szegedy, 2015)
+    optimizador=partial(sgd_ciclo, TASA_SGD),  # la tasa grande explora; la que baja a cero, afina
+    blanqueo=True,  # una primera capa ya aprendida
+    residual=True,  # hacen entrenables tres convoluciones por etapa (He et al., 2016)
+    paciencia=None,  # lo mejor llega al final del ciclo: parar antes lo pierde
+    aumento=True,  # una imagen y su reflejo, o desplazada, son de la misma clase
+    recortes=True,  # la mitad de coste por época (Touvron et al., 2019)
+    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016), 5e-4
     suavizado=0.1,  # el de Szegedy et al. (2016)
-    dropout=0.0,
-    cutmix=True,
+    dropout=0.0,  # CutMix ya impide contar con una sola zona
+    cutmix=True,  # con 450 imágenes por clase, las mezclas son imágenes nuevas (Yun et al., 2019)
 )
 
 
