@@ -135,7 +135,7 @@ def medir_ablacion(variante, semilla):
     return en_validacion(datos, red) | {
         "train": train,
         "epocas": len(red.hist.history["loss"]),
-        "segundos": red.segundos,
+        "segundos_entrenando": red.segundos,
         "maquina": maquina,
     }
 
