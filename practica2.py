@@ -11,7 +11,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice. Solo
              escribe en la caché de Keras lo que descarga o descomprime, y las figuras de --figuras.
-Duración:    entre tres cuartos de hora y hora y tres cuartos en dos núcleos sin GPU.
+Duración:    de una a tres horas en dos núcleos sin GPU, según el procesador.
 Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
 
 Se lee de arriba abajo: cuánto se entrena, qué tipos hay, cómo se entrena una red, los cuatro
