@@ -216,7 +216,7 @@ def comparar_velocidad(datos):
     """Imágenes por segundo de entrenar la red final, aquí y en PyTorch, en float32 y, si el
     procesador lo tiene, en bfloat16; se alternan, porque a ratos la máquina va a la mitad."""
     print("\nVelocidad de entrenamiento de la red final, con imágenes de 32 px")
-    precisiones = {"float32", p.elegir_precision(con_gpu=False)}
+    precisiones = list(dict.fromkeys(["float32", p.elegir_precision(con_gpu=False)]))
     rivales = {f"Keras, {precision}": pasos_de_keras(datos, precision) for precision in precisiones}
     try:
         import torch
