@@ -71,6 +71,7 @@ def sin_lineas_de_arranque():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # después, solo los errores que lo detienen
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # si no, sin AVX-512 tarda el cuádruple
 MODO_FIGURAS = os.environ.pop("MPLBACKEND", None)  # asegurar_figuras prueba si está instalado
 with sin_lineas_de_arranque():
     import keras
@@ -106,7 +107,7 @@ class Alcance:
 
     epocas_basenet: int = 30
     epocas_aprender: int = 5  # de cada paso de 2.1
-    epocas_no_memorizar: int = 20  # de cada paso de 2.2
+    epocas_no_memorizar: int = 16  # de cada paso de 2.2
     epocas_mejorada: int = 60
     epocas_cabezas: int = 40  # las de 3.1.A
     epocas_sin_pooling: int = 12  # la de 3.1.B
@@ -172,8 +173,7 @@ class Sesion:
     maquina: str = ""
     segundos: float = 0.0
     resultados: list = field(default_factory=list)  # las filas de RESUMEN, en orden
-    # De cada experimento, lo que no cabe en su fila (curvas, valores p…); es para la memoria.
-    detalles: dict = field(default_factory=lambda: defaultdict(dict))
+    detalles: dict = field(default_factory=lambda: defaultdict(dict))  # y lo que las explica
     # Las probabilidades que se comparan después, por experimento: (de validación, de test).
     probabilidades: dict = field(default_factory=dict)
     redes: dict = field(default_factory=dict)  # los Entrenamiento que otra parte necesita
@@ -325,6 +325,7 @@ CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
 LADO_RECORTE = 24  # px de los recortes de 32: cada época cuesta la mitad
 FRACCION_RECORTES = 0.6  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
+CAMBIO_COLOR = 0.3  # lo más que cambian el brillo, el contraste y la saturación de una imagen
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
 CON_ESPEJO = "BaseNet mejorada, con espejo"  # la red final, como la usa el Bonus
 
@@ -357,8 +358,8 @@ class Receta:
     """Todo lo que se decide sobre la red mejorada y su entrenamiento; por defecto, BaseNet.
 
     Lo que va desde batch normalization hasta las conexiones residuales, y L2 y dropout, son de la
-    red profunda: sin filtros no hacen nada. El blanqueo cuenta con que se normaliza; los recortes y
-    CutMix, con que se aumentan los datos.
+    red profunda: sin filtros no hacen nada. El blanqueo cuenta con que se normaliza; los recortes,
+    el color y CutMix, con que se aumentan los datos.
     """
 
     # Para que aprenda:
@@ -372,6 +373,7 @@ class Receta:
     paciencia: int | None = None  # épocas de early stopping; None: no para
     aumento: bool = False
     recortes: bool = False  # en las primeras épocas
+    color: bool = False  # el brillo, el contraste y la saturación también se cambian
     l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
@@ -411,7 +413,8 @@ RECETA_FINAL = Receta(
     paciencia=None,  # lo mejor llega al final del ciclo: parar antes lo pierde
     aumento=True,  # una imagen y su reflejo, o desplazada, son de la misma clase
     recortes=True,  # la mitad de coste por época (Touvron et al., 2019)
-    l2=2.5e-4,  # el weight decay de Zagoruyko y Komodakis (2016), 5e-4
+    color=True,  # con la luz de otra hora, o de otra cámara, la clase es la misma
+    l2=1e-3,  # cuatro veces la de Zagoruyko y Komodakis (2016): hay la cuarta parte de imágenes
     suavizado=0.1,  # el de Szegedy et al. (2016)
     dropout=0.0,  # CutMix ya impide contar con una sola zona
     cutmix=True,  # con 450 imágenes por clase, las mezclas son imágenes nuevas (Yun et al., 2019)
@@ -446,6 +449,7 @@ NO_MEMORIZAR = Capitulo(
         ("early stopping", "paciencia", 5),
         ("aumento de datos", "aumento", True),
         ("recortes pequeños", "recortes", True),
+        ("cambios de color", "color", True),
         ("regularización L2", "l2", RECETA_FINAL.l2),
         ("label smoothing", "suavizado", RECETA_FINAL.suavizado),
         ("dropout", "dropout", 0.2),
@@ -543,11 +547,11 @@ def entrenar_red_final(datos, sesion):
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta."""
     fases, lado = [], 32
-    transformar = partial(aumentar, 32, receta.cutmix) if receta.aumento else None
+    transformar = partial(aumentar, 32, receta) if receta.aumento else None
     if receta.recortes and receta.aumento and receta.filtros:  # BaseNet solo admite 32 px
         lado = None
         con_recortes = int(FRACCION_RECORTES * epocas)
-        fases.append((con_recortes, partial(aumentar, LADO_RECORTE, receta.cutmix)))
+        fases.append((con_recortes, partial(aumentar, LADO_RECORTE, receta)))
         epocas -= con_recortes
     fases.append((epocas, transformar))
     return entrenar(
@@ -562,10 +566,11 @@ def entrenar_receta(receta, datos, epocas, semilla):
     )
 
 
-def aumentar(lado, con_cutmix, x, y, azar):
+def aumentar(lado, receta, x, y, azar):
     """Un lote aumentado: imágenes (n, 32, 32, 3) -> recortes de cada una en un sitio al azar,
     (n, lado, lado, 3), la mitad reflejados, y sus clases, en one-hot. Los de 32 px salen de la
-    imagen ampliada por reflexión. Con CutMix, además, se mezcla la mitad de los lotes."""
+    imagen ampliada por reflexión. Si la receta lo dice, además cambian de color y, con CutMix, se
+    mezcla la mitad de los lotes."""
     if lado == x.shape[1]:
         borde = (DESPLAZAMIENTO, DESPLAZAMIENTO)
         x = np.pad(x, ((0, 0), borde, borde, (0, 0)), "reflect")
@@ -575,9 +580,24 @@ def aumentar(lado, con_cutmix, x, y, azar):
     x = np.moveaxis(posibles[np.arange(len(x)), filas, columnas], 1, -1)
     reflejadas = azar.random(len(x)) < 0.5
     x[reflejadas] = x[reflejadas, :, ::-1]
-    if con_cutmix and azar.random() < 0.5:
+    if receta.color:
+        x = cambiar_color(x, azar)
+    if receta.cutmix and azar.random() < 0.5:
         return mezclar_con_cutmix(x, y, azar)
     return x, y
+
+
+def cambiar_color(x, azar):
+    """Imágenes x, (n, lado, lado, 3) en [0, 1], con el brillo, el contraste y la saturación de cada
+    una multiplicados por un factor al azar, alrededor de 1 (Howard, 2013)."""
+    factores = azar.uniform(1 - CAMBIO_COLOR, 1 + CAMBIO_COLOR, (3, len(x), 1, 1, 1))
+    brillo, contraste, saturacion = factores.astype("float32")
+    x = x * brillo
+    media = x.mean((1, 2, 3), keepdims=True)
+    x = media + contraste * (x - media)
+    gris = x.mean(3, keepdims=True)
+    x = gris + saturacion * (x - gris)
+    return np.clip(x, 0, 1)
 
 
 def mezclar_con_cutmix(x, y, azar):
@@ -1283,7 +1303,7 @@ def destilar(maestras, datos, epocas, semilla):
 def preguntar(maestras, x, y, azar):
     """El lote aumentado y, como clase de cada imagen, la media de la cierta y de la que le dan las
     maestras, que la ven tan recortada y mezclada como la alumna (Beyer et al., 2022)."""
-    x, y = aumentar(32, True, x, y, azar)
+    x, y = aumentar(32, RECETA_FINAL, x, y, azar)
     prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
     return x, (y + prob) / 2
 

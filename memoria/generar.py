@@ -44,14 +44,16 @@ BLOQUE_MEMORIA = re.compile(r"CIFAR_MEMORIA = .*?(?=# Fin de la memoria)", re.DO
 # ===== Qué partes hay que medir ==================================================================
 
 RAICES = {  # por dónde entra cada parte en el código; las demás partes de la práctica no son suyas
-    "12bonus": ("medir_cifar", "apartado1", "apartado2", "bonus"),
+    "12bonus": ("medir_cifar",),
+    "pasos": ("medir_pasos",),
     "3": ("medir_aves", "apartado3"),
     "imagenet": ("medir_aves", "MOBILENETV2", "apartado3"),
     "contrastes": ("medir_contrastes",),
-    "semillas": ("medir_semilla", "apartado1", "apartado2", "bonus"),
+    "semillas": ("medir_semilla",),
     "ablacion": ("medir_ablacion",),
 }
 NO_MIDEN = {"PARTES", "MEMORIA", "imprimir_resumen"}  # main llega a ellas desde cualquier parte
+DE_RESUMEN = ("pasos/7", "12bonus", "3")  # las que dan sus filas, por apartados, en este orden
 
 
 def huella(parte):
@@ -128,23 +130,33 @@ def guardar(resultados, parte, medido):
         "origen": filas[0]["origen"] if filas else [],
     }
     grupo, *claves = parte.split("/")
-    if claves:  # una de las divididas
+    if parte in DE_RESUMEN:
+        poner_filas(resultados, parte, medido)
+    elif claves:  # una de las divididas
         destino = resultados.setdefault(grupo, {})
         for clave in claves[:-1]:
             destino = destino.setdefault(clave, {})
         destino[claves[-1]] = medido
-    elif parte == "imagenet":  # la misma práctica con otra red: no son filas de RESUMEN
+    elif parte == "imagenet":  # la misma práctica con otra red
         resultados["imagenet"] = medido
     else:
-        suyos = {fila["apartado"] for fila in filas}
-        otras = [fila for fila in resultados["filas"] if fila["apartado"] not in suyos]
-        medido["filas"] = sorted(otras + filas, key=lambda fila: fila["apartado"])
-        detalles = resultados["detalles"] | medido.get("detalles", {})
-        quedan = {fila["experimento"] for fila in medido["filas"]}
-        medido["detalles"] = {nombre: detalles[nombre] for nombre in detalles if nombre in quedan}
         resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
     RESULTADOS.write_text(texto + "\n", encoding="utf-8")
+
+
+def poner_filas(resultados, parte, medido):
+    """Cambia las filas que dio una parte la vez anterior, y sus detalles, por los de ahora."""
+    de_la_parte = resultados.setdefault("filas_de", {})
+    viejas = de_la_parte.get(parte, [])
+    de_la_parte[parte] = [fila["experimento"] for fila in medido["filas"]]
+    filas = [f for f in resultados["filas"] if f["experimento"] not in viejas] + medido.pop("filas")
+    orden = [experimento for una in DE_RESUMEN for experimento in de_la_parte.get(una, [])]
+    filas.sort(key=lambda fila: (fila["apartado"], orden.index(fila["experimento"])))
+    detalles = {n: v for n, v in resultados["detalles"].items() if n not in viejas}
+    resultados["filas"] = filas
+    resultados["detalles"] = detalles | medido.pop("detalles")
+    resultados |= medido
 
 
 def desviacion(resultados, experimento):

@@ -1,12 +1,12 @@
 """Lo que se mide para la memoria, por partes. Lo llama generar.py, cada parte en un proceso propio.
 
-12bonus, 3 e imagenet ejecutan apartados de practica2.py: los de CIFAR-100 juntos, porque comparan
-sus redes y forman un comité; el 3 con ResNet50, y otra vez con MobileNetV2 y sus pesos de ImageNet;
-estos dos repiten después las cabezas con tres semillas. Lo demás no lo hace una ejecución normal:
-contrastes cae a propósito en las trampas que se evitan; semillas repite los apartados de CIFAR-100
-con otras semillas, y mide si cada pieza del Bonus hace falta; y ablacion quita de la receta final
-cada ingrediente, o pone cada uno de los descartados, con tres semillas. Estas dos se dividen, para
-no repetirlo todo si se interrumpen: semillas/8, ablacion/sin L2/8…
+12bonus y pasos/7, 3 e imagenet hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los
+pasos de 2.1 y 2.2 aparte porque no necesitan lo demás; el 3 con ResNet50; y otra vez el 3, con
+MobileNetV2 y sus pesos de ImageNet. Los dos últimos repiten después las cabezas con tres semillas.
+Lo que sigue no lo hace una ejecución normal: contrastes cae a propósito en las trampas que se
+evitan; pasos/8 y semillas/8 repiten los apartados de CIFAR-100 con otra semilla, y miden si cada
+pieza del Bonus hace falta; y ablacion quita de la receta final cada ingrediente, o pone cada uno de
+los descartados, con tres semillas: ablacion/sin L2/8…
 """
 
 import sys
@@ -33,6 +33,7 @@ ABLACION = {  # lo que cambia de ella
     "sin conexiones residuales": {"residual": False},
     "sin aumento de datos": {"aumento": False},
     "sin recortes pequeños": {"recortes": False},
+    "sin cambios de color": {"color": False},
     "sin L2": {"l2": 0.0},
     "sin label smoothing": {"suavizado": 0.0},
     "con dropout": {"dropout": 0.2},
@@ -51,25 +52,50 @@ MOBILENETV2 = p.RedPreentrenada(
 
 
 def medir_cifar():
-    """Los Apartados 1 y 2 y el Bonus."""
-    sesion = p.main(["--apartados", "1,2,bonus", "--figuras", str(FIGURAS)])
-    return de_la_sesion(sesion) | {"constantes": constantes()}
+    """El Apartado 1, la red final del 2 y el Bonus."""
+    return de_la_sesion(ejecutar_cifar(p.SEMILLA)) | {"constantes": constantes()}
 
 
 def medir_semilla(semilla):
-    """Los Apartados 1 y 2 y el Bonus con otra semilla: sus filas, lo que se decide en cada paso y
-    los controles del Bonus."""
-    sesion = p.main(["--apartados", "1,2,bonus", "--semilla", str(semilla)])
-    pasos = {}
-    for experimento, detalles in sesion.detalles.items():
-        if "decide" in detalles:
-            pasos[experimento] = {clave: detalles[clave] for clave in ("diferencia", "decide")}
+    """Lo mismo con otra semilla: sus filas y los controles del Bonus."""
+    sesion = ejecutar_cifar(semilla)
     return {
         "filas": [asdict(resultado) for resultado in sesion.resultados],
-        "pasos": pasos,
         "controles": medir_controles(sesion),
         "maquina": sesion.maquina,
     }
+
+
+def ejecutar_cifar(semilla):
+    """La Sesion del Apartado 1, de 2.3 y del Bonus."""
+    sesion, datos = empezar(semilla)
+    p.apartado1(sesion)
+    p.entrenar_red_final(datos, sesion)
+    p.pausa("2.3: resultados de la red mejorada")
+    p.bonus(sesion)
+    return sesion
+
+
+def medir_pasos(semilla):
+    """Los pasos de 2.1 y 2.2, y lo que cada uno decide."""
+    sesion, datos = empezar(semilla)
+    alcance = sesion.alcance
+    receta = p.probar_pasos(p.APRENDER, p.Receta(), alcance.epocas_aprender, datos, sesion)
+    p.probar_pasos(p.NO_MEMORIZAR, receta, alcance.epocas_no_memorizar, datos, sesion)
+    p.pausa("2.2: que no memorice")
+    return de_la_sesion(sesion)
+
+
+def empezar(semilla):
+    """Una Sesion de los apartados de CIFAR-100, y los Datos de las 25 clases. Las figuras que
+    salgan se guardan si la semilla es la del script."""
+    sesion = p.Sesion(semilla, p.COMPLETO, p.RESNET50)
+    sesion.maquina = p.preparar_entorno(semilla)
+    p.cargar_todo(sesion, ["1", "2", "bonus"])
+    datos = p.datos_cifar(sesion.cifar, p.CLASES, semilla)
+    p.PRESENTACION.carpeta = FIGURAS if semilla == p.SEMILLA else None
+    p.titulo(f"Semilla {semilla}", datos)
+    return sesion, datos
 
 
 def medir_controles(sesion):
@@ -161,7 +187,7 @@ def trampas_de_cifar():
     )
     receta = p.Receta(normalizar=True, aumento=True)
     aumentada = p.entrenar_receta(receta, datos, epocas, p.SEMILLA)
-    x, _ = p.aumentar(32, False, datos.val.x, datos.val.y, np.random.default_rng(p.SEMILLA))
+    x, _ = p.aumentar(32, receta, datos.val.x, datos.val.y, np.random.default_rng(p.SEMILLA))
     val = p.calcularAccuracy(datos.val.y, p.predecir(aumentada.modelo, x))
     return {
         "mejor época según test": {"test": max(con_test.hist.history["val_accuracy"])},
@@ -248,6 +274,7 @@ PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se
     "imagenet": partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet"),
     "contrastes": medir_contrastes,
 }
+PARTES |= {f"pasos/{semilla}": partial(medir_pasos, semilla) for semilla in SEMILLAS}
 PARTES |= {f"semillas/{semilla}": partial(medir_semilla, semilla) for semilla in SEMILLAS[1:]}
 PARTES |= {
     f"ablacion/{variante}/{semilla}": partial(medir_ablacion, variante, semilla)

@@ -132,25 +132,33 @@ def test_de_lo_que_no_se_ha_repetido_no_hay_desviacion(tres_semillas):
 def resultados(tmp_path, monkeypatch):
     """Unos resultados con una fila de cada parte, que se guardan en otro fichero."""
     monkeypatch.setattr(generar, "RESULTADOS", tmp_path / "resultados.json")
+    red = {"apartado": "2", "experimento": "Red", "origen": ["x"], "test": 0.5}
     viejo = {"apartado": "Bonus", "experimento": "Comité", "origen": ["x"], "test": 0.1}
     aves = {"apartado": "3.2", "experimento": "Ajuste", "origen": ["y"], "test": 0.2}
-    detalles = {"Comité": {"curvas": 0}, "Ajuste": {}}
-    return {"filas": [viejo, aves], "detalles": detalles, "partes": {}}
+    filas_de = {"12bonus": ["Red", "Comité"], "3": ["Ajuste"]}
+    detalles = {"Red": {}, "Comité": {"curvas": 0}, "Ajuste": {}}
+    return {"filas": [red, aves, viejo], "filas_de": filas_de, "detalles": detalles, "partes": {}}
 
 
 DE_PASO = {"maquina": "m", "segundos": 2.0}
 
 
-def test_guardar_cambia_las_filas_de_los_apartados_de_la_parte_y_solo_esas(resultados):
+def test_guardar_cambia_las_filas_de_la_parte_y_solo_esas_y_las_ordena(resultados):
+    paso = {"apartado": "2", "experimento": "Paso", "origen": ["x"], "test": None}
+    generar.guardar(resultados, "pasos/7", {"filas": [paso], "detalles": {"Paso": {}}} | DE_PASO)
+    red = {"apartado": "2", "experimento": "Red", "origen": ["x"], "test": 0.6}
     nueva = {"apartado": "Bonus", "experimento": "Destilada", "origen": ["x"], "test": 0.3}
-    medido = {"filas": [nueva], "detalles": {"Destilada": {"curvas": 1}}}
+    medido = {"filas": [red, nueva], "detalles": {"Destilada": {"curvas": 1}}, "constantes": {}}
     generar.guardar(resultados, "12bonus", medido | DE_PASO)
     guardados = generar.leer()
     assert [(f["experimento"], f["test"]) for f in guardados["filas"]] == [
+        ("Paso", None),
+        ("Red", 0.6),
         ("Ajuste", 0.2),
         ("Destilada", 0.3),
     ]
-    assert guardados["detalles"] == {"Ajuste": {}, "Destilada": {"curvas": 1}}
+    assert guardados["detalles"] == {"Ajuste": {}, "Paso": {}, "Destilada": {"curvas": 1}}
+    assert guardados["constantes"] == {}
     assert guardados["partes"]["12bonus"]["codigo"] == generar.huella("12bonus")
     assert guardados["partes"]["12bonus"]["origen"] == ["x"]
 
@@ -159,14 +167,14 @@ def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
     filas = list(resultados["filas"])
     for pieza in ("ablacion/sin L2/7", "ablacion/sin L2/8", "ablacion/con dropout/7"):
         generar.guardar(resultados, pieza, {"val": 0.5} | DE_PASO)
-    generar.guardar(resultados, "semillas/8", {"filas": filas, "pasos": {}} | DE_PASO)
+    generar.guardar(resultados, "pasos/8", {"filas": filas, "detalles": {}} | DE_PASO)
     guardados = generar.leer()
     assert guardados["filas"] == filas
     assert guardados["ablacion"] == {
         "sin L2": {"7": {"val": 0.5}, "8": {"val": 0.5}},
         "con dropout": {"7": {"val": 0.5}},
     }
-    assert guardados["semillas"] == {"8": {"filas": filas, "pasos": {}}}
+    assert guardados["pasos"] == {"8": {"filas": filas, "detalles": {}}}
     assert len(guardados["partes"]) == 4
 
 
@@ -175,7 +183,7 @@ def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
     [
         (["--solo-pdf"], []),
         (["--apartados", "3,ablacion/sin L2"], ["3", *(f"ablacion/sin L2/{s}" for s in (7, 8, 9))]),
-        (["--apartados", "semillas"], ["semillas/8", "semillas/9"]),
+        (["--apartados", "semillas,pasos/7"], ["semillas/8", "semillas/9", "pasos/7"]),
         ([], list(medir.PARTES)),
     ],
 )
@@ -262,6 +270,7 @@ def filas_guardadas(apartados):
 
 def test_las_filas_de_cifar_y_sus_parametros_son_los_que_da_hoy_el_script():
     exigir_medida_con_este_codigo("12bonus")
+    exigir_medida_con_este_codigo("pasos/7")
     datos = p.datos_cifar(p.cifar_sintetico(4), p.CLASES, 7)
     de_100 = replace(datos, clases=tuple(range(100)))
     final = p.construir_mejorada(p.RECETA_FINAL, datos).count_params()
@@ -357,7 +366,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 # --- La huella de cada parte ---------------------------------------------------------------------
 
 TODAS = set(generar.RAICES)
-DE_CIFAR = {"12bonus", "contrastes", "semillas", "ablacion"}
+DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "ablacion"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
 

@@ -107,7 +107,7 @@ def coordenadas(n, lado=32):
 def test_el_aumento_da_recortes_de_sitios_distintos_la_mitad_reflejados(lado):
     x, y = coordenadas(200), np.eye(200, dtype="float32")
     antes = x.copy()
-    recortes, mismas = p.aumentar(lado, False, x, y, np.random.default_rng(0))
+    recortes, mismas = p.aumentar(lado, p.Receta(), x, y, np.random.default_rng(0))
     assert recortes.shape == (200, lado, lado, 3) and recortes.dtype == np.float32
     assert np.array_equal(mismas, y) and np.array_equal(x, antes)
     assert (recortes[..., 2] == np.arange(200)[:, None, None]).all()
@@ -122,15 +122,34 @@ def test_el_aumento_da_recortes_de_sitios_distintos_la_mitad_reflejados(lado):
     else:  # desplazadas hasta 4 px; lo que falta se refleja y no queda negro
         desplazadas = centro[:, 0, 0, 0] - 12
         assert set(desplazadas) == set(range(-4, 5))
-        negras = p.aumentar(32, False, np.ones_like(x), y, np.random.default_rng(0))[0]
+        negras = p.aumentar(32, p.Receta(), np.ones_like(x), y, np.random.default_rng(0))[0]
         assert negras.min() == 1
+
+
+def test_el_color_cambia_de_una_imagen_a_otra_y_no_dentro_de_ella():
+    azar = np.random.default_rng(0)
+    x = azar.uniform(0.4, 0.6, (50, 8, 8, 3)).astype("float32")  # así nada llega a 0 ni a 1
+    antes = x.copy()
+    otra = p.cambiar_color(x, np.random.default_rng(1))
+    assert otra.shape == x.shape and otra.dtype == np.float32 and np.array_equal(x, antes)
+    brillo = otra.mean((1, 2, 3)) / x.mean((1, 2, 3))
+    assert np.all(np.abs(brillo - 1) <= p.CAMBIO_COLOR + 1e-5) and brillo.std() > 0.1
+    for imagen, nueva in zip(x, otra):  # lo que se hace a una imagen es una transformación afín
+        muestras = np.column_stack([imagen.reshape(-1, 3), np.ones(64)])
+        resto = np.linalg.lstsq(muestras, nueva.reshape(-1, 3))[1]
+        assert np.all(resto < 1e-8)
+    extremos = p.cambiar_color(azar.random((50, 8, 8, 3), dtype="float32"), azar)
+    assert extremos.min() >= 0 and extremos.max() <= 1
+    sin_color = p.aumentar(8, p.Receta(), x, None, np.random.default_rng(2))[0]
+    con_color = p.aumentar(8, p.Receta(color=True), x, None, np.random.default_rng(2))[0]
+    assert not np.allclose(sin_color, con_color)
 
 
 def test_cutmix_mezcla_la_mitad_de_los_lotes_y_las_clases_en_la_misma_proporcion():
     x, y = coordenadas(30), np.eye(30, dtype="float32")
     azar, mezclados, tapados = np.random.default_rng(0), 0, []
     for _ in range(200):
-        mezcla, clases = p.aumentar(32, True, x, y, azar)
+        mezcla, clases = p.aumentar(32, p.Receta(cutmix=True), x, y, azar)
         assert clases.dtype == mezcla.dtype == np.float32 and np.allclose(clases.sum(1), 1)
         for i in range(30):  # de qué imagen es cada píxel
             de_cada_una = np.bincount(mezcla[i, ..., 2].astype(int).ravel(), minlength=30) / 32**2
@@ -164,9 +183,9 @@ def test_los_recortes_pequenos_son_los_de_las_primeras_epocas_y_la_red_los_admit
 ):
     lados = []
 
-    def anotar(lado, con_cutmix, x, y, azar):
-        lados.append((lado, con_cutmix))
-        return aumentar(lado, con_cutmix, x, y, azar)
+    def anotar(lado, receta, x, y, azar):
+        lados.append((lado, receta.cutmix))
+        return aumentar(lado, receta, x, y, azar)
 
     aumentar = p.aumentar
     monkeypatch.setattr(p, "aumentar", anotar)
@@ -659,7 +678,7 @@ def test_la_alumna_aprende_la_media_de_las_clases_y_de_lo_que_dicen_las_maestras
     maestras = [Maestra([1, 0, 0]), Maestra([0, 0.5, 0.5])]
     x, y = conjunto_al_azar(6).x, np.eye(3, dtype="float32")[[0, 0, 1, 1, 2, 2]]
     vistas, objetivos = p.preguntar(maestras, x, y, np.random.default_rng(1))
-    aumentadas, clases = p.aumentar(32, True, x, y, np.random.default_rng(1))
+    aumentadas, clases = p.aumentar(32, p.RECETA_FINAL, x, y, np.random.default_rng(1))
     assert np.array_equal(vistas, aumentadas)
     assert all(np.array_equal(maestra.vistas, aumentadas) for maestra in maestras)
     assert np.allclose(objetivos, (clases + [0.5, 0.25, 0.25]) / 2)
