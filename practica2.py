@@ -87,8 +87,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 from sklearn.svm import SVC
 
@@ -736,13 +736,14 @@ def apartado3(sesion):
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
     cabezas = probar_cabezas(mapas, vectores, sesion)
-    mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
+    vecinos = mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
+    sesion.detalles[f"{preentrenada.nombre}, {SALIDA}"]["vecinos"] = vecinos
     del mapas  # ya no hacen falta y el ajuste fino necesita la RAM
     pausa("3.1: cabezas sobre la red congelada")
 
     print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
     ajustar(datos, vectores, cabezas[SALIDA], sesion)
-    comparar_en_test(sesion)
+    comparar_en_test(datos, sesion)
     pausa("3.2: ajuste fino y comparación")
 
 
@@ -909,6 +910,7 @@ def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
     )
     prob_test = predecir(entrenamiento.modelo, datos.test.x)
+    sesion.probabilidades[experimento] = entrenamiento.prob_val, prob_test
     sesion.anotar(
         medir_red(apartado, experimento, entrenamiento, datos, prob_test=prob_test),
         curvas=entrenamiento.hist.history,
@@ -1015,13 +1017,13 @@ def probar_clasificadores(vectores, sesion):
         ),
         (
             "discriminante lineal",
-            make_pipeline(
-                PCA(componentes, random_state=sesion.semilla),
-                GridSearchCV(
+            GridSearchCV(
+                make_pipeline(
+                    PCA(componentes, random_state=sesion.semilla),
                     LinearDiscriminantAnalysis("lsqr"),
-                    {"shrinkage": CONTRACCIONES},
-                    cv=pliegues,
                 ),
+                {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES},
+                cv=pliegues,
             ),
         ),
         (
@@ -1052,11 +1054,11 @@ def probar_clasificadores(vectores, sesion):
 def decir_lo_elegido(clasificador):
     """Imprime y devuelve lo que se ha elegido por validación cruzada, [(hiperparámetro, valor,
     aciertos)]; de un clasificador sin búsqueda, nada."""
-    busqueda = clasificador[-1] if isinstance(clasificador, Pipeline) else clasificador
     elegido = []
-    if hasattr(busqueda, "best_params_"):
-        aciertos = float(busqueda.best_score_)
-        for parametro, valor in busqueda.best_params_.items():
+    if hasattr(clasificador, "best_params_"):
+        aciertos = float(clasificador.best_score_)
+        for nombre, valor in clasificador.best_params_.items():
+            parametro = nombre.split("__")[-1]  # sin el paso del que es
             print(f"  {parametro} = {valor}: {porcentaje(aciertos)} en la validación cruzada")
             elegido.append((parametro, valor, aciertos))
     return elegido
@@ -1099,6 +1101,7 @@ def ajustar(datos, vectores, cabeza, sesion):
     )
     mezcla, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
     prob_test = predecir(modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
+    sesion.probabilidades[experimento] = mezcla.prob_val, prob_test
     sesion.anotar(
         medir_red("3.2", experimento, mezcla, datos, prob_test=prob_test),
         curvas=ajuste.hist.history,
@@ -1177,15 +1180,11 @@ def mezclar_pesos(pesos_iniciales, ajuste, datos):
     return replace(ajuste, prob_val=mejor_prob_val), probadas
 
 
-def comparar_en_test(sesion):
-    """Lo que dicen las cifras del Apartado 3, en una línea por comparación."""
+def comparar_en_test(datos, sesion):
+    """Las comparaciones que pide el guion, en una frase cada una; todas las redes, sin espejo."""
     for uno, otro in ((FC, SALIDA), (SIN_POOLING, SALIDA), (SIN_POOLING, FC), (AJUSTE, SALIDA)):
-        test_uno, test_otro = (
-            sesion.resultado(f"{sesion.preentrenada.nombre}, {nombre}").test
-            for nombre in (uno, otro)
-        )
-        puntos = decimal(100 * test_uno - 100 * test_otro, signo="+")
-        print(f"  «{uno}» frente a «{otro}»: {puntos:>7} puntos en test")
+        red = sesion.preentrenada.nombre
+        comparar(f"{red}, {uno}", f"{red}, {otro}", datos, sesion)
 
 
 # ===== BONUS: de una generalista de las 100 clases a una especialista de las 25 ==================
@@ -1194,7 +1193,6 @@ RECETA_GENERALISTA = replace(RECETA_FINAL, cutmix=False)  # con 45.000 imágenes
 TASA_DESTILACION = 0.02  # pico: la décima parte que desde cero, porque parte de lo aprendido
 GENERALISTA, COMITE = "Generalista, 25 clases, con espejo", "Comité, 25 clases, con espejo"
 DESTILADA = "Especialista destilada, con espejo"
-SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 
 def bonus(sesion):
@@ -1308,38 +1306,10 @@ def preguntar(maestras, x, y, azar):
     return x, (y + prob) / 2
 
 
-def comparar(uno, otro, datos, sesion):
-    """Dice cuánto más acierta un experimento que otro en test y si con estas imágenes se pueden
-    distinguir, y lo guarda con los detalles del primero."""
-    prob_uno, prob_otro = sesion.probabilidades[uno][1], sesion.probabilidades[otro][1]
-    y = datos.test.y
-    diferencia = calcularAccuracy(y, prob_uno) - calcularAccuracy(y, prob_otro)
-    p = mcnemar(y, prob_uno, prob_otro)
-    sesion.detalles[uno][f"frente a {otro}"] = {"diferencia": diferencia, "p": p}
-    puntos = decimal(100 * diferencia, signo="+")
-    valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
-    veredicto = "es más que el azar" if p < SIGNIFICACION else "no se distinguen"
-    print(
-        f"  «{uno}» frente a «{otro}»: {puntos} puntos en test; con estas imágenes, {veredicto}"
-        f" ({valor_p})."
-    )
-
-
-def mcnemar(y, prob_a, prob_b):
-    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
-    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
-    las tres matrices son (n, clases). No dice nada de otra semilla."""
-    real = y.argmax(1)
-    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
-    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
-    if solo_a + solo_b == 0:
-        return 1.0
-    return float(binomtest(solo_a, solo_a + solo_b).pvalue)
-
-
 # ===== LO QUE USA EL ENTRENAMIENTO, PREDICCIONES Y MEDIDAS =======================================
 
 TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la RAM
+SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al azar
 
 
 class Lotes(keras.utils.PyDataset):
@@ -1473,6 +1443,35 @@ def medir(resultado, datos, prob_val, prob_test=None, con_perdida=True):
         top5=top5,
         perdida_test=perdida,
     )
+
+
+def comparar(uno, otro, datos, sesion):
+    """Dice cuánto más acierta un experimento que otro en test y si con estas imágenes se pueden
+    distinguir, y lo guarda con los detalles del primero."""
+    prob_uno, prob_otro = sesion.probabilidades[uno][1], sesion.probabilidades[otro][1]
+    y = datos.test.y
+    diferencia = calcularAccuracy(y, prob_uno) - calcularAccuracy(y, prob_otro)
+    p = mcnemar(y, prob_uno, prob_otro)
+    sesion.detalles[uno][f"frente a {otro}"] = {"diferencia": diferencia, "p": p}
+    puntos = decimal(100 * diferencia, signo="+")
+    valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
+    veredicto = "es más que el azar" if p < SIGNIFICACION else "no se distinguen"
+    print(
+        f"  «{uno}» frente a «{otro}»: {puntos} puntos en test; con estas imágenes, {veredicto}"
+        f" ({valor_p})."
+    )
+
+
+def mcnemar(y, prob_a, prob_b):
+    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
+    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
+    las tres matrices son (n, clases). No dice nada de otra semilla."""
+    real = y.argmax(1)
+    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
+    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
+    if solo_a + solo_b == 0:
+        return 1.0
+    return float(binomtest(solo_a, solo_a + solo_b).pvalue)
 
 
 def aciertos_por_clase(datos, prob):
@@ -1883,10 +1882,21 @@ def mostrar_parejas(nombre, rotulos, series, medida):
 
 
 def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
-    """Para unas imágenes de test, las de train más próximas en el espacio de características."""
+    """Para unas imágenes de test, las de train más próximas en el espacio de características.
+    Devuelve lo que acierta en todo test la clase del vecino más próximo, y la de la mayoría:
+    {cuántos vecinos: aciertos}."""
+    clases = vectores.train.y.argmax(1)
+    aciertos_de = {}
+    for k in (1, vecinos):
+        clasificador = KNeighborsClassifier(k, metric="cosine").fit(vectores.train.x, clases)
+        aciertos_de[k] = clasificador.score(vectores.test.x, vectores.test.y.argmax(1))
+    print(
+        f"  Sin entrenar nada, el vecino más próximo acierta la especie en test el"
+        f" {porcentaje(aciertos_de[1])}, y la mayoría de {vecinos}, el"
+        f" {porcentaje(aciertos_de[vecinos])}."
+    )
     elegidas = np.linspace(0, len(vectores.test.x) - 1, cuantas + 2).astype(int)[1:-1]
-    indice = NearestNeighbors(n_neighbors=vecinos, metric="cosine").fit(vectores.train.x)
-    cercanas_de_cada_una = indice.kneighbors(vectores.test.x[elegidas], return_distance=False)
+    cercanas_de_cada_una = clasificador.kneighbors(vectores.test.x[elegidas], return_distance=False)
     imagenes, rotulos, aciertos = [], [], []
     for i, cercanas in zip(elegidas, cercanas_de_cada_una):
         real = datos.test.y[i].argmax()
@@ -1899,6 +1909,7 @@ def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
             rotulos.append(datos.clases[suya])
             aciertos.append(suya == real)
     mostrar_rejilla(nombre, imagenes, rotulos, aciertos, columnas=vecinos + 1)
+    return aciertos_de
 
 
 def mostrar_activacion(nombre, datos, modelo, prob, cuantas=6):

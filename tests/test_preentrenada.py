@@ -307,22 +307,27 @@ def test_la_c_y_la_contraccion_se_eligen_por_validacion_cruzada(monkeypatch):
     assert contraccion == 0.1
 
 
-def test_la_comparacion_del_apartado_3_resta_los_aciertos_en_test(capsys):
+def test_el_apartado_3_responde_a_cada_comparacion_del_guion_con_una_frase(capsys):
     sesion = p.Sesion(7, p.RAPIDO, DIMINUTA)
-    for nombre, test in (
-        ("solo la salida", 0.5),
-        ("nueva FC y salida", 0.48),
-        ("sin average pooling", 0.51),
-        ("ajuste fino", 0.625),
+    y = np.eye(2)[[0] * 100]
+    datos = p.Datos(None, None, p.Conjunto(None, y), ("a", "b"), ())
+    for nombre, aciertos in (
+        ("solo la salida", 50),
+        ("nueva FC y salida", 48),
+        ("sin average pooling", 51),
+        ("ajuste fino", 75),
     ):
-        sesion.resultados.append(p.Resultado("3", f"Diminuta, {nombre}", test=test))
-    p.comparar_en_test(sesion)
-    assert [" ".join(linea.split()) for linea in capsys.readouterr().out.splitlines()] == [
-        "«nueva FC y salida» frente a «solo la salida»: -2,00 puntos en test",
-        "«sin average pooling» frente a «solo la salida»: +1,00 puntos en test",
-        "«sin average pooling» frente a «nueva FC y salida»: +3,00 puntos en test",
-        "«ajuste fino» frente a «solo la salida»: +12,50 puntos en test",
-    ]
+        prob_test = np.eye(2)[[0] * aciertos + [1] * (100 - aciertos)]
+        sesion.probabilidades[f"Diminuta, {nombre}"] = None, prob_test
+    p.comparar_en_test(datos, sesion)
+    a, b, c, ajuste = capsys.readouterr().out.splitlines()
+    assert "nueva FC y salida» frente a «Diminuta, solo la salida»: -2,00 puntos" in a
+    assert "sin average pooling» frente a «Diminuta, solo la salida»: +1,00 puntos" in b
+    assert "sin average pooling» frente a «Diminuta, nueva FC y salida»: +3,00 puntos" in c
+    assert "ajuste fino» frente a «Diminuta, solo la salida»: +25,00 puntos" in ajuste
+    assert all("no se distinguen" in frase for frase in (a, b, c))
+    assert "es más que el azar" in ajuste
+    assert "frente a Diminuta, solo la salida" in sesion.detalles["Diminuta, ajuste fino"]
 
 
 # --- El ajuste fino ------------------------------------------------------------------------------
@@ -470,12 +475,16 @@ def test_la_figura_de_activacion_ensena_la_clase_predicha_y_no_la_cierta(red_ent
         assert eje.get_title().split("\n")[0] == aves.clases[predicha[i]]
 
 
-def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracteristicas(aves):
+def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracteristicas(aves, capsys):
     sentidos = np.eye(6)  # cada vector de test apunta hacia el de dos imágenes de train
     train = np.concatenate([sentidos, 5 * sentidos + 0.1])
     test = np.roll(sentidos, 1, axis=0)
-    vectores = replace(aves, train=p.Conjunto(train, None), test=p.Conjunto(test, None))
-    p.mostrar_vecinos("Vecinos", aves, vectores, cuantas=1, vecinos=2)
+    vectores = replace(
+        aves,
+        train=p.Conjunto(train, np.tile(sentidos, (2, 1))),
+        test=p.Conjunto(test, sentidos[[5, 0, 2, 3, 4, 5]]),  # las dos primeras, con su clase
+    )
+    aciertos = p.mostrar_vecinos("Vecinos", aves, vectores, cuantas=1, vecinos=2)
     de_test, *cercanos = p.plt.figure("Vecinos").axes
     i = next(i for i in range(6) if np.array_equal(de_test.images[0].get_array(), aves.test.x[i]))
     suyos = [(i - 1) % 6, (i - 1) % 6 + 6]
@@ -484,6 +493,8 @@ def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracterist
         assert eje.get_title() == aves.clases[j % 6]
         assert eje.title.get_color() == "firebrick"  # son de otra clase
     assert aves.clases[i] in de_test.get_title()
+    assert aciertos == {1: 2 / 6, 2: 2 / 6}
+    assert "el vecino más próximo acierta la especie en test el 33,33 %" in capsys.readouterr().out
 
 
 def test_la_proyeccion_pone_cada_imagen_de_test_con_su_especie_antes_y_despues(
