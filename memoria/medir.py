@@ -25,7 +25,7 @@ SEMILLAS = (7, 8, 9)  # la primera es la del script
 
 # La receta final con la mitad de filtros, con la que se mide cada ingrediente.
 ESTRECHA = replace(p.RECETA_FINAL, filtros=(32, 64, 128))
-EPOCAS_ABLACION = 30
+EPOCAS_ABLACION = 20
 ABLACION = {  # lo que cambia de ella
     "tal cual": {},
     "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
@@ -39,6 +39,7 @@ ABLACION = {  # lo que cambia de ella
     "con dropout": {"dropout": 0.2},
     "sin CutMix": {"cutmix": False},
     "con early stopping": {"paciencia": 5},
+    "con el doble de filtros": {"filtros": p.RECETA_FINAL.filtros},
 }
 
 MOBILENETV2 = p.RedPreentrenada(
@@ -100,36 +101,31 @@ def empezar(semilla):
 
 def medir_controles(sesion):
     """Aciertos en validación, con espejo, del Bonus de una sesión y de lo que lo pone a prueba: un
-    comité de dos especialistas, que solo difieren en la semilla; la generalista con CutMix; y la
-    destilada sin maestras, que aprende solo de las clases."""
-    todas = p.datos_cifar(sesion.cifar, 100, sesion.semilla)
+    comité de dos especialistas, que solo difieren en la semilla; y la destilada sin maestras, que
+    aprende solo de las clases."""
     datos = p.datos_cifar(sesion.cifar, p.CLASES, sesion.semilla)
     alcance, receta = sesion.alcance, p.RECETA_FINAL
     otra = p.entrenar_receta(receta, datos, alcance.epocas_mejorada, sesion.semilla + 100)
-    con_cutmix = p.entrenar_receta(receta, todas, alcance.epocas_bonus, sesion.semilla)
     generalista = sesion.redes["Generalista, 100 clases, con espejo"].modelo
-    copia = keras.models.clone_model(generalista)
-    copia.set_weights(generalista.get_weights())
-    sin_maestras = p.entrenar(
-        lambda: p.restringir(copia),
+    sin_maestras = p.entrenar(  # cambia los pesos de la generalista, que ya no hacen falta
+        lambda: p.restringir(generalista),
         datos,
         sesion.semilla,
-        [(alcance.epocas_destilacion, partial(p.aumentar, 32, True))],
+        p.fases_de(receta, alcance.epocas_destilacion, p.aumentar),
         p.LOTE,
-        partial(p.sgd_ciclo, p.TASA_DESTILACION),
+        receta.optimizador,
         keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
     )
     de_una, de_otra = sesion.probabilidades[p.CON_ESPEJO][0], val_con_espejo(otra, datos)
     prob_val = {nombre: val for nombre, (val, _) in sesion.probabilidades.items()} | {
         "Comité de dos especialistas": (de_una + de_otra) / 2,
         "Destilada sin maestras": val_con_espejo(sin_maestras, datos),
-        "Generalista con CutMix": val_con_espejo(con_cutmix, todas),
     }
-    aciertos = {}
-    for nombre, prob in prob_val.items():
-        reales = todas if prob.shape[1] == 100 else datos
-        aciertos[nombre] = p.calcularAccuracy(reales.val.y, prob)
-    return aciertos
+    return {
+        nombre: p.calcularAccuracy(datos.val.y, prob)
+        for nombre, prob in prob_val.items()
+        if prob.shape[1] == p.CLASES
+    }
 
 
 def val_con_espejo(entrenamiento, datos):

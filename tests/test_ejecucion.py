@@ -98,6 +98,7 @@ DETALLES = {  # lo que acompaña a cada fila
     "Especialista destilada, con espejo": {
         "curvas",
         "frente a Generalista, 25 clases, con espejo",
+        "frente a BaseNet mejorada, con espejo",
         "frente a Comité, 25 clases, con espejo",
     },
 }
@@ -185,7 +186,7 @@ def test_las_comparaciones_son_las_de_sus_filas(pasada):
                 puntos = p.decimal(100 * diferencia, signo="+")
                 assert f"«{nombre}» frente a «{otra}»: {puntos} puntos" in pasada.salida
                 comparadas += 1
-    assert comparadas == 4 + 3  # las del Apartado 3 y las del Bonus
+    assert comparadas == 4 + 4  # las del Apartado 3 y las del Bonus
 
 
 def test_solo_los_pasos_y_la_red_final_dicen_lo_que_aciertan_en_train(pasada):

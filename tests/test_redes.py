@@ -661,8 +661,8 @@ def test_la_alumna_parte_de_la_generalista_y_las_maestras_no_cambian(bonus):
             assert np.array_equal(peso, anterior)
     nuevos = destilada.modelo.get_weights()
     assert any(not np.array_equal(a, b) for a, b in zip(nuevos, antes[0]))
-    cerca = [np.abs(a - b).max() for a, b in zip(nuevos, antes[0]) if a.ndim == 4]
-    assert max(cerca) < 0.1  # los núcleos, de normas mayores, apenas se mueven en una época
+    cerca = [np.abs(a - b).mean() / b.std() for a, b in zip(nuevos, antes[0]) if a.ndim == 4]
+    assert max(cerca) < 0.5  # en una época de un paso, los núcleos son aún los de la generalista
     assert max(destilada.hist.history["loss"]) < 10
 
 
@@ -677,7 +677,7 @@ def test_la_alumna_aprende_la_media_de_las_clases_y_de_lo_que_dicen_las_maestras
 
     maestras = [Maestra([1, 0, 0]), Maestra([0, 0.5, 0.5])]
     x, y = conjunto_al_azar(6).x, np.eye(3, dtype="float32")[[0, 0, 1, 1, 2, 2]]
-    vistas, objetivos = p.preguntar(maestras, x, y, np.random.default_rng(1))
+    vistas, objetivos = p.preguntar(maestras, 32, p.RECETA_FINAL, x, y, np.random.default_rng(1))
     aumentadas, clases = p.aumentar(32, p.RECETA_FINAL, x, y, np.random.default_rng(1))
     assert np.array_equal(vistas, aumentadas)
     assert all(np.array_equal(maestra.vistas, aumentadas) for maestra in maestras)
