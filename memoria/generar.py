@@ -231,30 +231,22 @@ def guardar_laminas(codigo):
         lamina.unlink()
 
 
-def figura_pasos(filas):
-    """Aciertos en train y en validación de cada paso, unidos por lo memorizado; los de cada
-    capítulo, en su mitad."""
-    capitulos = {}
-    for fila in filas:
-        if fila["apartado"] == "2" and ": " in fila["experimento"]:
-            capitulo, paso = fila["experimento"].split(": ")
-            capitulos.setdefault(capitulo, []).append((paso, fila))
-    figura, ejes = plt.subplots(
-        1, len(capitulos), figsize=(6.3, 2.9), layout="constrained", sharex=True
-    )
-    for eje, (capitulo, pasos) in zip(ejes, capitulos.items()):
-        alturas = range(len(pasos))
-        train = [100 * fila["train"] for _, fila in pasos]
-        val = [100 * fila["val"] for _, fila in pasos]
-        eje.hlines(alturas, val, train, color=GRIS, lw=2)
-        eje.plot(train, alturas, "o", color=NARANJA, label="train")
-        eje.plot(val, alturas, "o", color=AZUL, label="validación")
-        eje.set_yticks(alturas, [paso for paso, _ in pasos])
-        eje.invert_yaxis()
-        eje.set(title=capitulo, xlabel="Aciertos (%)")
-        eje.grid(axis="x", alpha=0.3)
-    figura.legend(*ejes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    guardar_figura(figura, "pasos.svg")
+def figura_escalera(filas):
+    """Validación de cada peldaño, con el error típico de una proporción de 1.250 imágenes."""
+    nombres = [fila["experimento"].removeprefix("Escalera: ") for fila in filas]
+    val = [100 * fila["val"] for fila in filas]
+    error = [100 * (fila["val"] * (1 - fila["val"]) / 1250) ** 0.5 for fila in filas]
+    figura, eje = plt.subplots(figsize=(6.3, 3.4), layout="constrained")
+    eje.errorbar(val, range(len(val)), xerr=error, fmt="o", color=AZUL, ecolor=GRIS, capsize=3)
+    for y, (v, e) in enumerate(zip(val, error)):
+        rotulo = f"{v:.1f}".replace(".", ",")
+        eje.annotate(rotulo, (v + e, y), (6, -3), textcoords="offset points")
+    eje.set_yticks(range(len(nombres)), nombres)
+    eje.invert_yaxis()
+    eje.margins(x=0.12)
+    eje.set_xlabel("Aciertos en validación (%)")
+    eje.grid(axis="x", alpha=0.3)
+    guardar_figura(figura, "escalera.svg")
 
 
 def figura_comparacion(filas, fichero):
@@ -305,7 +297,7 @@ def componer(resultados):
     """Dibuja las figuras que salen de los resultados y compone el PDF."""
     plt.rcParams.update({"font.size": 9, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
     filas, detalles = resultados["filas"], resultados["detalles"]
-    figura_pasos(filas)
+    figura_escalera([fila for fila in filas if fila["experimento"].startswith("Escalera: ")])
     aves = [fila for fila in filas if fila["apartado"].startswith("3")]
     figura_comparacion(aves, "comparacion.svg")
     figura_comparacion(resultados["imagenet"]["filas"], "comparacion_imagenet.svg")
