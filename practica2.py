@@ -3251,7 +3251,7 @@ def leer_opciones(argumentos):
     )
     grupo = analizador.add_argument_group("opciones, ninguna necesaria")
     grupo.add_argument("-h", "--help", action="help", help="muestra esta ayuda y termina")
-    grupo.add_argument("--rapido", action="store_true", help="pasa por todo en 3 o 4 minutos")
+    grupo.add_argument("--rapido", action="store_true", help="pasa por todo en unos 4 minutos")
     grupo.add_argument("--pausas", action="store_true", help="espera a Intro en cada pausa")
     grupo.add_argument("--semilla", type=int, default=SEMILLA, metavar="N", help="otra semilla")
     grupo.add_argument(
