@@ -4,9 +4,9 @@
 pasos de 2.1 y 2.2 aparte porque no necesitan lo demás; el 3 con ResNet50; y otra vez el 3, con
 MobileNetV2 y sus pesos de ImageNet. Los dos últimos repiten después las cabezas con tres semillas.
 Lo que sigue no lo hace una ejecución normal: contrastes cae a propósito en las trampas que se
-evitan; pasos/8 y semillas/8 repiten los apartados de CIFAR-100 con otra semilla, y miden si cada
-pieza del Bonus hace falta; y ablacion quita de la receta final cada ingrediente, o pone cada uno de
-los descartados, con tres semillas: ablacion/sin L2/8…
+evitan; pasos/8 y semillas/8 repiten los apartados de CIFAR-100 con otra semilla, y semillas/8 mide
+además si cada pieza del Bonus hace falta; y ablacion quita de la receta final cada ingrediente, o
+pone cada uno de los descartados, con tres semillas: ablacion/sin L2/8…
 """
 
 import sys
