@@ -1535,8 +1535,8 @@ CIFAR_MEMORIA = ("CIFAR-100 real", "todas las imágenes")
 AVES_MEMORIA = ("CUB-200-2011 real", "100 de sus 200 especies", "otros pesos")
 MEMORIA = {
     "BaseNet": (0.448000, 0.0078, CIFAR_MEMORIA),
-    "BaseNet mejorada": (0.853200, 0.0177, CIFAR_MEMORIA),
-    "BaseNet mejorada, con espejo": (0.864400, 0.0154, CIFAR_MEMORIA),
+    "BaseNet mejorada": (0.853200, None, CIFAR_MEMORIA),
+    "BaseNet mejorada, con espejo": (0.864400, None, CIFAR_MEMORIA),
     "ResNet50, solo la salida": (0.820530, 0.0038, AVES_MEMORIA),
     "ResNet50, nueva FC y salida": (0.815708, 0.0068, AVES_MEMORIA),
     "ResNet50, SVM lineal": (0.775749, 0.0066, AVES_MEMORIA),

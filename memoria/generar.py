@@ -303,7 +303,8 @@ def componer(resultados):
     figura_comparacion(resultados["imagenet"]["filas"], "comparacion_imagenet.svg")
     figura_curvas(detalles["BaseNet"]["curvas"], "curvas_basenet.svg")
     figura_curvas(detalles["BaseNet mejorada"]["curvas"], "curvas_basenet_mejorada.svg")
-    figura_curvas(detalles["Generalista, 100 clases"]["curvas"], "curvas_generalista.svg")
+    generalista = detalles["Generalista, 100 clases, con espejo"]
+    figura_curvas(generalista["curvas"], "curvas_generalista.svg")
     for red, suyos, fichero in (
         ("ResNet50", detalles, "curvas_ajuste_fino.svg"),
         ("MobileNetV2", resultados["imagenet"]["detalles"], "curvas_ajuste_fino_imagenet.svg"),
