@@ -80,7 +80,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
 from PIL import Image
-from scipy.stats import binomtest
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from scipy.stats import binomtest, sem
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
@@ -109,9 +111,8 @@ class Alcance:
     epocas_aprender: int = 5  # de cada paso de 2.1
     epocas_no_memorizar: int = 16  # de cada paso de 2.2
     epocas_mejorada: int = 60
-    epocas_cabezas: int = 40  # las de 3.1.A
-    epocas_sin_pooling: int = 12  # la de 3.1.B
-    epocas_ajuste: int = 5
+    epocas_cabezas: int = 40  # las de 3.1.A y la de 3.1.B
+    epocas_ajuste: int = 8
     epocas_bonus: int = 11
     epocas_destilacion: int = 16
     imagenes_por_clase: int | None = None  # de CIFAR-100
@@ -119,7 +120,7 @@ class Alcance:
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 1, 2, 3, 2, 1, 1, 1, imagenes_por_clase=20, especies=10)
+RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
 
 # ===== TIPOS QUE COMPARTEN LAS PARTES ============================================================
 
@@ -722,7 +723,7 @@ LADO_AVES = 224  # px; el lado con el que se entrenó ResNet50 en ImageNet
 LOTE_EXTRACCION = 32  # imágenes; acota la RAM de cada pasada
 
 SALIDA, FC, SIN_POOLING = "solo la salida", "nueva FC y salida", "sin average pooling"
-AJUSTE = "ajuste fino"
+DISCRIMINANTE, AJUSTE = "discriminante lineal", "ajuste fino"
 
 
 def apartado3(sesion):
@@ -741,14 +742,14 @@ def apartado3(sesion):
 
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
-    cabezas = probar_cabezas(mapas, vectores, sesion)
+    discriminante = probar_cabezas(mapas, vectores, sesion)
     vecinos = mostrar_vecinos("Vecinos en el espacio de características", datos, vectores)
     sesion.detalles[f"{preentrenada.nombre}, {SALIDA}"]["vecinos"] = vecinos
     del mapas  # ya no hacen falta y el ajuste fino necesita la RAM
     pausa("3.1: cabezas sobre la red congelada")
 
     print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
-    ajustar(datos, vectores, cabezas[SALIDA], sesion)
+    ajustar(datos, vectores, discriminante, sesion)
     comparar_en_test(datos, sesion)
     pausa("3.2: ajuste fino y comparación")
 
@@ -889,36 +890,40 @@ EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado ser�
 
 def probar_cabezas(mapas, vectores, sesion):
     """3.1. Todas las cabezas: las de 3.1.A sobre los vectores y la de 3.1.B sobre los mapas.
-    Devuelve el Entrenamiento de las que son redes, por su nombre."""
-    cabezas = {}
-    epocas = sesion.alcance.epocas_cabezas
-    cabezas[SALIDA] = probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, epocas, sesion)
-    cabezas[FC] = probar_cabeza("3.1.A", FC, cabeza_fc, vectores, epocas, sesion)
-    probar_clasificadores(vectores, sesion)
-    epocas = sesion.alcance.epocas_sin_pooling
-    cabezas[SIN_POOLING] = probar_cabeza(
-        "3.1.B", SIN_POOLING, cabeza_sin_pooling, mapas, epocas, sesion
-    )
-    return cabezas
+    Devuelve el discriminante lineal, ya ajustado, del que parte 3.2."""
+    probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, sesion)
+    probar_cabeza("3.1.A", FC, cabeza_fc, vectores, sesion)
+    clasificadores = probar_clasificadores(vectores, sesion)
+    probar_cabeza("3.1.B", SIN_POOLING, cabeza_sin_pooling, mapas, sesion)
+    return clasificadores[DISCRIMINANTE]
 
 
-def probar_cabeza(apartado, nombre, construir, datos, epocas, sesion):
-    """Entrenamiento, ya anotado, de la cabeza que devuelve construir(datos)."""
+def probar_cabeza(apartado, nombre, construir, datos, sesion):
+    """Entrenamiento, ya anotado, de la cabeza que devuelve construir(datos). Todas se entrenan
+    igual, para que solo las distinga su forma."""
     experimento = f"{sesion.preentrenada.nombre}, {nombre}"
     print(f"\n{apartado} {experimento}")
     entrenamiento = entrenar(
         partial(construir, datos),
         datos,
         sesion.semilla,
-        [(epocas, a_float32)],
+        [(sesion.alcance.epocas_cabezas, a_float32)],
         LOTE_CABEZA,
         partial(adam_ciclo, TASA_CABEZA),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
     )
+    prob_train = predecir(entrenamiento.modelo, datos.train.x)
     prob_test = predecir(entrenamiento.modelo, datos.test.x)
     sesion.probabilidades[experimento] = entrenamiento.prob_val, prob_test
     sesion.anotar(
-        medir_red(apartado, experimento, entrenamiento, datos, prob_test=prob_test),
+        medir_red(
+            apartado,
+            experimento,
+            entrenamiento,
+            datos,
+            prob_test=prob_test,
+            prob_train=prob_train,
+        ),
         curvas=entrenamiento.hist.history,
     )
     return entrenamiento
@@ -932,7 +937,7 @@ def a_float32(x, y, azar):
 
 def cabeza_salida(datos):
     """3.1.A, solo la salida: (n, 2048) -> (n, clases). Lo que va delante no se entrena."""
-    return construir_cabeza(datos, capas_escala(datos.train.x))
+    return construir_cabeza(datos, [*capas_escala(datos.train.x), layers.Dropout(DROPOUT_CABEZA)])
 
 
 def cabeza_fc(datos):
@@ -943,6 +948,7 @@ def cabeza_fc(datos):
         layers.Dense(NEURONAS_FC, use_bias=False),
         layers.BatchNormalization(momentum=0.9),
         layers.Activation("relu"),
+        layers.Dropout(DROPOUT_CABEZA),
     ]
     return construir_cabeza(datos, capas)
 
@@ -959,16 +965,16 @@ def cabeza_sin_pooling(datos):
         layers.BatchNormalization(momentum=0.9),
         layers.Activation("relu"),
         layers.GlobalAveragePooling2D(),
+        layers.Dropout(DROPOUT_CABEZA),
     ]
     return construir_cabeza(datos, capas)
 
 
 def construir_cabeza(datos, capas):
-    """Modelo con esas capas, dropout y salida softmax: de la forma de datos.train.x a
-    (n, clases)."""
+    """Modelo con esas capas y salida softmax: de la forma de datos.train.x a (n, clases)."""
     entrada = keras.Input(datos.train.x.shape[1:])
     salida = layers.Dense(len(datos.clases), activation="softmax", dtype="float32")
-    return keras.Sequential([entrada, *capas, layers.Dropout(DROPOUT_CABEZA), salida])
+    return keras.Sequential([entrada, *capas, salida])
 
 
 def capas_escala(vectores):
@@ -1004,7 +1010,7 @@ HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera pa
 
 def probar_clasificadores(vectores, sesion):
     """3.1.A con otros clasificadores; los hiperparámetros de dos de ellos se eligen por validación
-    cruzada en train."""
+    cruzada en train. Los devuelve ya ajustados, por su nombre."""
     train, val, test = (
         normalize(raiz_cuadrada(parte.x)) for parte in (vectores.train, vectores.val, vectores.test)
     )
@@ -1022,7 +1028,7 @@ def probar_clasificadores(vectores, sesion):
             GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=pliegues),
         ),
         (
-            "discriminante lineal",
+            DISCRIMINANTE,
             GridSearchCV(
                 make_pipeline(
                     PCA(componentes, random_state=sesion.semilla),
@@ -1050,11 +1056,13 @@ def probar_clasificadores(vectores, sesion):
         resultado = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
         elegido = decir_lo_elegido(clasificador)
         puntos_val, puntos_test = puntuar(clasificador, val), puntuar(clasificador, test)
+        sesion.probabilidades[experimento] = puntos_val, puntos_test
         con_perdida = hasattr(clasificador, "predict_proba")
         sesion.anotar(
             medir(resultado, vectores, puntos_val, puntos_test, con_perdida),
             elegido=elegido,
         )
+    return dict(clasificadores)
 
 
 def decir_lo_elegido(clasificador):
@@ -1083,18 +1091,20 @@ def puntuar(clasificador, x):
 # --- 3.2: ajuste fino de toda la red -------------------------------------------------------------
 
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
-LADO_AJUSTE = 160  # px de los recortes con los que se entrena; abaratan la época a la mitad
-RECORTE_MINIMO = 128  # px de 224: con menos, al recorte le falta el ave
-TASA_AJUSTE = 1e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
-MEZCLAS = (0.25, 0.5, 0.75, 1.0)  # fracciones del ajuste que se prueban; 1 es el ajuste entero
+RECORTE_MINIMO = 176  # px de 224: con menos, al recorte le falta parte del ave
+TASA_AJUSTE = 2e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
+MEZCLAS = (0.0, 0.5, 1.0)  # fracciones del ajuste que se prueban: nada, la mitad y entero
+MEZCLA = 0.5  # la que se queda, si ninguna otra gana en validación por más de
+ERRORES_TIPICOS = 2  # errores típicos: del 5 % de las veces sería por azar
 
 
-def ajustar(datos, vectores, cabeza, sesion):
-    """3.2. Entrena la red entera desde cabeza, el Entrenamiento de «solo la salida»: una al azar
-    mandaría gradientes sin sentido a la red. Anota el resultado y lo enseña."""
+def ajustar(datos, vectores, discriminante, sesion):
+    """3.2. Entrena la red entera desde el discriminante, la cabeza que más acierta con la red
+    congelada: una al azar mandaría gradientes sin sentido a la red. Anota el resultado y lo
+    enseña."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
-    modelo = construir_ajuste(base, cabeza.modelo)
+    modelo = construir_ajuste(base, cabeza_discriminante(vectores, discriminante))
     pesos_iniciales = modelo.get_weights()
     ajuste = entrenar(
         lambda: modelo,
@@ -1119,10 +1129,32 @@ def ajustar(datos, vectores, cabeza, sesion):
         medir_red("3.2", f"{experimento}, con espejo", mezcla, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
     )
-    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución", fase_previa=cabeza.hist)
+    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob_test)
     mostrar_activacion("Ajuste fino: dónde mira la red", datos, modelo, prob_test)
     mostrar_proyeccion("Características de test", datos, vectores, modelo, sesion.semilla)
+
+
+def cabeza_discriminante(vectores, discriminante):
+    """El discriminante lineal, escrito como una capa softmax que da las mismas clases. Sus
+    probabilidades son demasiado tajantes, porque con tan pocas imágenes por canal la varianza de
+    cada clase parece menor de lo que es; las corrige la temperatura que menos pérdida da en
+    validación (Guo et al., 2017). No lleva dropout: sus pesos, grandes y de signos opuestos, se
+    compensan entre canales, y sin la mitad de ellos no aciertan."""
+    puntos = discriminante.decision_function(normalize(raiz_cuadrada(vectores.val.x)))
+
+    def perdida(factor):
+        return log_loss(vectores.val.y, softmax(factor * puntos, axis=1))
+
+    factor = minimize_scalar(perdida, bounds=(0, 1), method="bounded").x  # 1 / temperatura
+    pca, lda = (paso for _, paso in discriminante.best_estimator_.steps)
+    cabeza = construir_cabeza(vectores, capas_escala(vectores.train.x))
+    *_, normalizacion, salida = cabeza.layers
+    # pca y normalizacion restan la misma media; normalizacion divide, además, entre una escala.
+    escala = keras.ops.convert_to_numpy(normalizacion.variance) ** 0.5
+    nucleo = escala.T * (pca.components_.T @ lda.coef_.T)
+    salida.set_weights([factor * nucleo, factor * lda.intercept_])
+    return cabeza
 
 
 def construir_ajuste(base, cabeza):
@@ -1140,56 +1172,77 @@ def tasa_de_ajuste(base):
 
 
 def recortar_y_reflejar(x, y, azar):
-    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados a
-    LADO_AJUSTE px y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3)
-    -> recortes float32 (n, LADO_AJUSTE, LADO_AJUSTE, 3), y sus clases."""
-    recortes = np.empty((len(x), LADO_AJUSTE, LADO_AJUSTE, 3), "float32")
+    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados a su
+    tamaño y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3) ->
+    recortes float32 (n, lado, lado, 3), y sus clases."""
+    recortes = np.empty(x.shape, "float32")
     for recorte, imagen in zip(recortes, x):
-        lado = azar.integers(RECORTE_MINIMO, len(imagen) + 1)
-        arriba, izquierda = azar.integers(0, len(imagen) - lado + 1, 2)
+        tamano = imagen.shape[:2]
+        lado = azar.integers(RECORTE_MINIMO, tamano[0] + 1)
+        arriba, izquierda = azar.integers(0, tamano[0] - lado + 1, 2)
         caja = (izquierda, arriba, izquierda + lado, arriba + lado)
-        trozo = Image.fromarray(imagen).resize((LADO_AJUSTE, LADO_AJUSTE), Image.BILINEAR, caja)
+        trozo = Image.fromarray(imagen).resize(tamano, Image.BILINEAR, caja)
         recorte[:] = np.fliplr(trozo) if azar.random() < 0.5 else trozo
     return recortes, y
 
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
-    """Prueba pesos intermedios entre los de antes y los de después del ajuste fino, y deja en el
-    modelo los de menor pérdida en validación: los de antes conservan lo que ya servía para otras
-    imágenes (Wortsman et al., 2022). Decide la pérdida porque con pocas imágenes es menos ruidosa
-    que los aciertos.
+    """Deja en el modelo una mezcla de los pesos de antes y de después del ajuste fino: los de antes
+    conservan lo que servía para otras imágenes (Wortsman et al., 2022).
 
     Devuelve el Entrenamiento con las probabilidades de validación de esos pesos, y lo probado:
     [(fracción ajustada, aciertos, pérdida)].
     """
     modelo, pesos_finales = ajuste.modelo, ajuste.modelo.get_weights()
-    probadas = []
-    menor_perdida = np.inf
+    prob_val, perdidas, probadas = {}, {}, []
     for fraccion in MEZCLAS:
-        pesos = []
-        for inicial, final in zip(pesos_iniciales, pesos_finales):
-            pesos.append(inicial + fraccion * (final - inicial))
-        modelo.set_weights(pesos)
-        prob_val = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
-        aciertos = calcularAccuracy(datos.val.y, prob_val)
-        perdida = float(log_loss(datos.val.y, prob_val))
+        modelo.set_weights(interpolar(pesos_iniciales, pesos_finales, fraccion))
+        prob_val[fraccion] = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
+        de_su_clase = prob_val[fraccion][datos.val.y == 1]
+        perdidas[fraccion] = -np.log(np.maximum(de_su_clase, keras.config.epsilon()))
+        aciertos = calcularAccuracy(datos.val.y, prob_val[fraccion])
+        perdida = float(perdidas[fraccion].mean())
         probadas.append((fraccion, aciertos, perdida))
         print(
             f"  {decimal(100 * fraccion, 0)} % ajustados: val. {porcentaje(aciertos)},"
             f" pérdida {decimal(perdida, 3)}"
         )
-        if perdida < menor_perdida:
-            menor_perdida, mejor_fraccion = perdida, fraccion
-            mejores_pesos, mejor_prob_val = pesos, prob_val
-    print(f"  Se queda con el {decimal(100 * mejor_fraccion, 0)} %, el de menor pérdida.")
-    modelo.set_weights(mejores_pesos)
-    return replace(ajuste, prob_val=mejor_prob_val), probadas
+    elegida = elegir_mezcla(perdidas)
+    modelo.set_weights(interpolar(pesos_iniciales, pesos_finales, elegida))
+    return replace(ajuste, prob_val=prob_val[elegida]), probadas
+
+
+def interpolar(iniciales, finales, fraccion):
+    """Los pesos que están a esa fracción del camino de unos a otros."""
+    return [inicial + fraccion * (final - inicial) for inicial, final in zip(iniciales, finales)]
+
+
+def elegir_mezcla(perdidas):
+    """De {fracción: pérdida de cada imagen de validación}, MEZCLA, salvo que otra pierda menos por
+    más de dos errores típicos de la diferencia: con otras imágenes, menos se daría la vuelta."""
+    candidatas = [MEZCLA]
+    for fraccion, suyas in perdidas.items():
+        ventaja = perdidas[MEZCLA] - suyas
+        if ventaja.mean() > ERRORES_TIPICOS * sem(ventaja):
+            candidatas.append(fraccion)
+    elegida = min(candidatas, key=lambda fraccion: perdidas[fraccion].mean())
+    if elegida == MEZCLA:
+        print("  Se queda con la mitad: ninguna otra gana por más de dos errores típicos.")
+    else:
+        parte = decimal(100 * elegida, 0)
+        print(f"  Se queda con el {parte} %: gana a la mitad por más de dos errores típicos.")
+    return elegida
 
 
 def comparar_en_test(datos, sesion):
     """Las comparaciones que pide el guion, en una frase cada una; todas las redes, sin espejo."""
     red = sesion.preentrenada.nombre
-    for uno, otro in ((FC, SALIDA), (SIN_POOLING, SALIDA), (SIN_POOLING, FC), (AJUSTE, SALIDA)):
+    for uno, otro in (
+        (FC, SALIDA),
+        (SIN_POOLING, SALIDA),
+        (SIN_POOLING, FC),
+        (AJUSTE, DISCRIMINANTE),
+    ):
         comparar(f"{red}, {uno}", f"{red}, {otro}", datos, sesion)
 
 
@@ -1758,28 +1811,23 @@ def guardar_figuras(figuras, carpeta):
             figura.savefig(carpeta / f"{nombre}.png", dpi=110)
 
 
-def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", fase_previa=None):
-    """Pérdida y aciertos por época, en train y en validación, con la mejor época; fase_previa es la
-    History de un entrenamiento del que este es la continuación."""
+def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
+    """Pérdida y aciertos por época, en train y en validación, con la mejor época."""
     val = hist.history["val_accuracy"]
     mejor = int(np.argmax(val)) + 1
     print(
         f"  Mejor época en validación: {mejor} de {len(val)}, con {porcentaje(val[mejor - 1])};"
         f" en la última, {porcentaje(val[-1])}"
     )
-    inicio = len(fase_previa.history["loss"]) if fase_previa else 0
-    epocas = range(1, inicio + len(val) + 1)
+    epocas = range(1, len(val) + 1)
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         for clave, trazo, particion in (
             (medida, "o-", "Entrenamiento"),
             (f"val_{medida}", "s-", "Validación"),
         ):
-            previos = fase_previa.history[clave] if fase_previa else []
-            eje.plot(epocas, previos + hist.history[clave], trazo, ms=3, label=particion)
-        eje.axvline(inicio + mejor, color="gray", ls=":", label="Mejor época")
-        if fase_previa:
-            eje.axvline(inicio + 0.5, color="black", lw=0.8, label="Termina la cabeza sola")
+            eje.plot(epocas, hist.history[clave], trazo, ms=3, label=particion)
+        eje.axvline(mejor, color="gray", ls=":", label="Mejor época")
         eje.set(xlabel="Época", ylabel=rotulo)
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.legend()

@@ -53,7 +53,7 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "ablacion": ("medir_ablacion",),
 }
 NO_MIDEN = {"PARTES", "MEMORIA", "imprimir_resumen"}  # main llega a ellas desde cualquier parte
-DE_RESUMEN = ("pasos/7", "12bonus", "3")  # las que dan sus filas, por apartados, en este orden
+DE_RESUMEN = ("pasos/7", "12bonus", "3/7")  # las que dan sus filas, por apartados, en este orden
 
 
 def huella(parte):
@@ -137,8 +137,6 @@ def guardar(resultados, parte, medido):
         for clave in claves[:-1]:
             destino = destino.setdefault(clave, {})
         destino[claves[-1]] = medido
-    elif parte == "imagenet":  # la misma práctica con otra red
-        resultados["imagenet"] = medido
     else:
         resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)
@@ -161,12 +159,9 @@ def poner_filas(resultados, parte, medido):
 
 def desviacion(resultados, experimento):
     """Desviación típica de los aciertos en test de un experimento entre semillas, o None."""
-    cabezas = resultados.get("cabezas", {})
-    semillas = [medido["filas"] for medido in resultados.get("semillas", {}).values()]
-    if any(f["experimento"] == experimento for filas in cabezas.values() for f in filas):
-        varias = list(cabezas.values())
-    else:
-        varias = [resultados["filas"], *semillas]
+    varias = [resultados["filas"]]
+    for grupo in ("semillas", "3"):
+        varias += [medido["filas"] for medido in resultados.get(grupo, {}).values()]
     test = [f["test"] for filas in varias for f in filas if f["experimento"] == experimento]
     return stdev(test) if len(test) > 1 else None
 
@@ -262,9 +257,8 @@ def figura_comparacion(filas, fichero):
     guardar_figura(figura, fichero)
 
 
-def figura_curvas(curvas, fichero, previas=None):
-    """Pérdida y aciertos por época de una red, en entrenamiento y en validación; previas son las de
-    un entrenamiento del que este es la continuación."""
+def figura_curvas(curvas, fichero):
+    """Pérdida y aciertos por época de una red, en entrenamiento y en validación."""
     figura, ejes = plt.subplots(1, 2, figsize=(6.3, 2.3), layout="constrained")
     for eje, medida, factor, rotulo in (
         (ejes[0], "loss", 1, "Pérdida"),
@@ -274,7 +268,7 @@ def figura_curvas(curvas, fichero, previas=None):
             (medida, AZUL, "-", "entrenamiento"),
             (f"val_{medida}", NARANJA, "--", "validación"),
         ):
-            valores = (previas[clave] if previas else []) + curvas[clave]
+            valores = curvas[clave]
             eje.plot(
                 range(1, len(valores) + 1),
                 [factor * valor for valor in valores],
@@ -284,8 +278,6 @@ def figura_curvas(curvas, fichero, previas=None):
                 color=color,
                 label=particion,
             )
-        if previas:
-            eje.axvline(len(previas["loss"]) + 0.5, color=GRIS, lw=1)
         eje.set(xlabel="Época", ylabel=rotulo)
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.grid(alpha=0.3)
@@ -300,17 +292,17 @@ def componer(resultados):
     figura_escalera([fila for fila in filas if fila["experimento"].startswith("Escalera: ")])
     aves = [fila for fila in filas if fila["apartado"].startswith("3")]
     figura_comparacion(aves, "comparacion.svg")
-    figura_comparacion(resultados["imagenet"]["filas"], "comparacion_imagenet.svg")
+    imagenet = resultados["imagenet"]["7"]
+    figura_comparacion(imagenet["filas"], "comparacion_imagenet.svg")
     figura_curvas(detalles["BaseNet"]["curvas"], "curvas_basenet.svg")
     figura_curvas(detalles["BaseNet mejorada"]["curvas"], "curvas_basenet_mejorada.svg")
     generalista = detalles["Generalista, 100 clases, con espejo"]
     figura_curvas(generalista["curvas"], "curvas_generalista.svg")
     for red, suyos, fichero in (
         ("ResNet50", detalles, "curvas_ajuste_fino.svg"),
-        ("MobileNetV2", resultados["imagenet"]["detalles"], "curvas_ajuste_fino_imagenet.svg"),
+        ("MobileNetV2", imagenet["detalles"], "curvas_ajuste_fino_imagenet.svg"),
     ):
-        cabeza = suyos[f"{red}, solo la salida"]["curvas"]
-        figura_curvas(suyos[f"{red}, ajuste fino"]["curvas"], fichero, previas=cabeza)
+        figura_curvas(suyos[f"{red}, ajuste fino"]["curvas"], fichero)
     typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 

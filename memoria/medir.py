@@ -1,12 +1,12 @@
 """Lo que se mide para la memoria, por partes. Lo llama generar.py, cada parte en un proceso propio.
 
-12bonus y pasos/7, 3 e imagenet hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los
-pasos de 2.1 y 2.2 aparte porque no necesitan lo demás; el 3 con ResNet50; y otra vez el 3, con
-MobileNetV2 y sus pesos de ImageNet. Los dos últimos repiten después las cabezas con tres semillas.
-Lo que sigue no lo hace una ejecución normal: contrastes cae a propósito en las trampas que se
-evitan; pasos/8 y semillas/8 repiten los apartados de CIFAR-100 con otra semilla, y semillas/8 mide
-además si cada pieza del Bonus hace falta; y ablacion quita de la receta final cada ingrediente, o
-pone cada uno de los descartados, con tres semillas: ablacion/sin L2/8…
+12bonus, pasos/7 y 3/7 hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los pasos de
+2.1 y 2.2 aparte porque no necesitan lo demás, y el 3 con ResNet50; imagenet/7 hace otra vez el 3,
+con MobileNetV2 y sus pesos de ImageNet. Con 8 y 9 en lugar de 7, lo mismo con otra semilla, que
+cambia también la validación; semillas/8 es 12bonus con la 8, y mide además si cada pieza del Bonus
+hace falta. Lo que sigue no lo hace una ejecución normal: contrastes cae a propósito en las trampas
+que se evitan; y ablacion quita de la receta final cada ingrediente, o pone cada uno de los
+descartados, con tres semillas: ablacion/sin L2/8…
 """
 
 import sys
@@ -133,17 +133,12 @@ def val_con_espejo(entrenamiento, datos):
     return p.predecir_con_espejo(entrenamiento.modelo, datos.val.x)
 
 
-def medir_aves(preentrenada, carpeta):
-    """El Apartado 3 con una red, y sus cabezas con otras semillas sobre las mismas imágenes."""
-    sesion = p.main(["--apartados", "3", "--figuras", str(carpeta)], preentrenada)
-    p.cargar_todo(sesion, ["3"])  # el Apartado 3 suelta las aves cuando termina
-    mapas, vectores = p.extraer(p.construir_base(sesion.preentrenada, p.LADO_AVES), sesion.aves)
-    cabezas = {}
-    for semilla in SEMILLAS:
-        otra = p.Sesion(semilla, p.COMPLETO, sesion.preentrenada)
-        p.probar_cabezas(partir_otra_vez(mapas, semilla), partir_otra_vez(vectores, semilla), otra)
-        cabezas[str(semilla)] = [asdict(resultado) for resultado in otra.resultados]
-    return de_la_sesion(sesion) | {"cabezas": cabezas}
+def medir_aves(preentrenada, carpeta, semilla):
+    """El Apartado 3 con una red. Las figuras se guardan si la semilla es la del script."""
+    opciones = ["--apartados", "3", "--semilla", str(semilla)]
+    if semilla == p.SEMILLA:
+        opciones += ["--figuras", str(carpeta)]
+    return de_la_sesion(p.main(opciones, preentrenada))
 
 
 def medir_ablacion(variante, semilla):
@@ -232,20 +227,12 @@ def entrenar_salida(red, datos):
     """Vectores que da una red y la cabeza «solo la salida» entrenada con ellos."""
     vectores = p.extraer(p.construir_base(red, p.LADO_AVES), datos)[1]
     sesion = p.Sesion(p.SEMILLA, p.COMPLETO, red)
-    epocas = p.COMPLETO.epocas_cabezas
-    return vectores, p.probar_cabeza("3.1.A", p.SALIDA, p.cabeza_salida, vectores, epocas, sesion)
+    return vectores, p.probar_cabeza("3.1.A", p.SALIDA, p.cabeza_salida, vectores, sesion)
 
 
 def en_validacion(datos, entrenamiento):
     """Los aciertos en validación de un Entrenamiento."""
     return {"val": p.calcularAccuracy(datos.val.y, entrenamiento.prob_val)}
-
-
-def partir_otra_vez(datos, semilla):
-    """Los mismos datos con la validación que aparta otra semilla."""
-    x = np.concatenate([datos.train.x, datos.val.x])
-    y = np.concatenate([datos.train.y, datos.val.y])
-    return p.partir(x, y, datos.test.x, datos.test.y, datos.clases, datos.origen, semilla)
 
 
 def de_la_sesion(sesion):
@@ -266,11 +253,12 @@ def constantes():
 
 PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
     "12bonus": medir_cifar,
-    "3": partial(medir_aves, p.RESNET50, FIGURAS),
-    "imagenet": partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet"),
     "contrastes": medir_contrastes,
 }
-PARTES |= {f"pasos/{semilla}": partial(medir_pasos, semilla) for semilla in SEMILLAS}
+for semilla in SEMILLAS:
+    PARTES[f"3/{semilla}"] = partial(medir_aves, p.RESNET50, FIGURAS, semilla)
+    PARTES[f"imagenet/{semilla}"] = partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet", semilla)
+    PARTES[f"pasos/{semilla}"] = partial(medir_pasos, semilla)
 PARTES |= {f"semillas/{semilla}": partial(medir_semilla, semilla) for semilla in SEMILLAS[1:]}
 PARTES |= {
     f"ablacion/{variante}/{semilla}": partial(medir_ablacion, variante, semilla)

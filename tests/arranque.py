@@ -50,7 +50,7 @@ main, sesiones = p.main, []
 diminuta = dataclasses.replace(p.RESNET50, constructor=red_diminuta)
 p.main = lambda argumentos: sesiones.append(main(argumentos, diminuta))
 p.hay_conexion = lambda url: False
-p.COMPLETO = p.Alcance(*[int(epocas)] * 9, imagenes_por_clase=4)
+p.COMPLETO = p.Alcance(*[int(epocas)] * 8, imagenes_por_clase=4)
 p.APRENDER = dataclasses.replace(p.APRENDER, pasos=p.APRENDER.pasos[:1])
 p.NO_MEMORIZAR = dataclasses.replace(p.NO_MEMORIZAR, pasos=p.NO_MEMORIZAR.pasos[1:2])
 p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=(8, 8, 8))

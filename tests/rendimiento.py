@@ -304,15 +304,11 @@ def ritmo_de_ajuste(base, x, y, lote):
 def medir_ajuste(preentrenada, x):
     """El ajuste fino de la práctica frente a fit en float32, lote 32, sin plegar."""
     y = np.eye(100, dtype="float32")[np.arange(len(x)) % 100]
-    recortes, _ = p.recortar_y_reflejar(x, y, np.random.default_rng(0))
     habitual = ritmo_de_ajuste(construir_habitual(preentrenada), x, y, 32)
-    for nombre, imagenes, lote in (
-        ("mismos píxeles y lote", x, 32),
-        (f"recortes de {p.LADO_AJUSTE} px, lote {p.LOTE_AJUSTE}", recortes, p.LOTE_AJUSTE),
-    ):
-        nuestro = ritmo_de_ajuste(p.construir_base(preentrenada), imagenes, y, lote)
+    for lote in (32, p.LOTE_AJUSTE):
+        nuestro = ritmo_de_ajuste(p.construir_base(preentrenada), x, y, lote)
         print(
-            f"  ajuste fino, {nombre}: {nuestro:.1f} imágenes/s; el habitual, {habitual:.1f};"
+            f"  ajuste fino, lote {lote}: {nuestro:.1f} imágenes/s; el habitual, {habitual:.1f};"
             f" cociente {nuestro / habitual:.1f}",
             flush=True,
         )
@@ -353,7 +349,7 @@ def medir_memoria():
     red barata que da mapas del mismo tamaño, y unas pocas por ResNet50, para extraer y para
     ajustarla con todo lo demás en la RAM."""
     p.PLIEGUES, p.C_SVM, p.CONTRACCIONES = 2, (10.0,), (0.1,)
-    alcance = replace(p.RAPIDO, epocas_cabezas=1, epocas_sin_pooling=1)
+    alcance = replace(p.RAPIDO, epocas_cabezas=1)
     barata = replace(p.RESNET50, constructor=red_barata)
     sesion = p.Sesion(p.SEMILLA, alcance, barata)
     datos = aves_inventadas(clases=200, train=5994, test=5794)
@@ -362,12 +358,13 @@ def medir_memoria():
     de_verdad = p.construir_base(p.RESNET50, p.LADO_AVES)
     p.predecir(de_verdad, datos.val.x[:64], p.LOTE_EXTRACCION)
     decir_memoria("extraer")
-    cabeza = p.probar_cabezas(mapas, vectores, sesion)[p.SALIDA]
+    discriminante = p.probar_cabezas(mapas, vectores, sesion)
     del mapas
     decir_memoria("las cabezas")
+    cabeza = p.cabeza_discriminante(vectores, discriminante)
     pocas = p.Conjunto(datos.train.x[:64], datos.train.y[:64])
     p.entrenar(
-        lambda: p.construir_ajuste(p.construir_base(p.RESNET50), cabeza.modelo),
+        lambda: p.construir_ajuste(p.construir_base(p.RESNET50), cabeza),
         replace(datos, train=pocas, val=pocas),
         p.SEMILLA,
         fases=[(1, p.recortar_y_reflejar)],

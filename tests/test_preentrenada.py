@@ -256,11 +256,11 @@ def problema_facil(forma):
 )
 def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma, monkeypatch):
     monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos
-    sesion = p.Sesion(7, p.RAPIDO, DIMINUTA)
+    sesion = p.Sesion(7, replace(p.RAPIDO, epocas_cabezas=15), DIMINUTA)
     datos = problema_facil(forma)
-    entrenada = p.probar_cabeza("3.1", "cabeza", construir, datos, 15, sesion)
+    entrenada = p.probar_cabeza("3.1", "cabeza", construir, datos, sesion)
     r = sesion.resultado("Diminuta, cabeza")
-    assert r.val > 0.8 and r.top5 >= r.test > 0.8
+    assert r.train > 0.8 and r.val > 0.8 and r.top5 >= r.test > 0.8
     assert (r.apartado, r.epocas, r.origen) == ("3.1", 15, datos.origen)
     assert r.parametros == entrenada.modelo.count_params()
     assert sesion.detalles["Diminuta, cabeza"]["curvas"] == entrenada.hist.history
@@ -270,8 +270,9 @@ def test_cada_cabeza_aprende_un_problema_facil_y_anota_su_fila(construir, forma,
 def test_los_clasificadores_separan_lo_separable_y_anotan_sus_filas(monkeypatch):
     monkeypatch.setattr(p, "TROZO", 41)  # de las 42 imágenes, una queda para otro trozo
     sesion = p.Sesion(7, p.RAPIDO, p.RESNET50)
-    p.probar_clasificadores(problema_facil((16,)), sesion)
+    ajustados = p.probar_clasificadores(problema_facil((16,)), sesion)
     nombres = ("SVM lineal", "discriminante lineal", "random forest")
+    assert tuple(ajustados) == nombres
     for r, nombre in zip(sesion.resultados, nombres, strict=True):
         assert r.experimento == f"ResNet50, {nombre}"
         assert (r.apartado, r.val, r.test, r.parametros) == ("3.1.A", 1, 1, None)
@@ -315,6 +316,7 @@ def test_el_apartado_3_responde_a_cada_comparacion_del_guion_con_una_frase(capsy
         ("solo la salida", 50),
         ("nueva FC y salida", 48),
         ("sin average pooling", 51),
+        ("discriminante lineal", 50),
         ("ajuste fino", 75),
     ):
         prob_test = np.eye(2)[[0] * aciertos + [1] * (100 - aciertos)]
@@ -324,10 +326,10 @@ def test_el_apartado_3_responde_a_cada_comparacion_del_guion_con_una_frase(capsy
     assert "nueva FC y salida» frente a «Diminuta, solo la salida»: -2,00 puntos" in a
     assert "sin average pooling» frente a «Diminuta, solo la salida»: +1,00 puntos" in b
     assert "sin average pooling» frente a «Diminuta, nueva FC y salida»: +3,00 puntos" in c
-    assert "ajuste fino» frente a «Diminuta, solo la salida»: +25,00 puntos" in ajuste
+    assert "ajuste fino» frente a «Diminuta, discriminante lineal»: +25,00 puntos" in ajuste
     assert all("no se distinguen" in frase for frase in (a, b, c))
     assert "es más que el azar" in ajuste
-    assert "frente a Diminuta, solo la salida" in sesion.detalles["Diminuta, ajuste fino"]
+    assert "frente a Diminuta, discriminante lineal" in sesion.detalles["Diminuta, ajuste fino"]
 
 
 # --- El ajuste fino ------------------------------------------------------------------------------
@@ -339,7 +341,6 @@ def preentrenada(aislado, monkeypatch):
     fichero = aislado / DIMINUTA.nombre_fichero
     guardar_h5(desordenar(red_diminuta(False, None, keras.Input((LADO, LADO, 3)))), fichero)
     monkeypatch.setattr(p, "RECORTE_MINIMO", LADO - 16)
-    monkeypatch.setattr(p, "LADO_AJUSTE", LADO - 8)
     return p.buscar_pesos(DIMINUTA)
 
 
@@ -353,7 +354,7 @@ def vectores(preentrenada, aves):
 def cabeza(preentrenada, vectores):
     """Una cabeza ya entrenada sobre esos vectores."""
     sesion = p.Sesion(7, p.RAPIDO, preentrenada)
-    return p.probar_cabeza("3.1.A", p.FC, p.cabeza_fc, vectores, 2, sesion).modelo
+    return p.probar_cabeza("3.1.A", p.FC, p.cabeza_fc, vectores, sesion).modelo
 
 
 @pytest.fixture
@@ -382,6 +383,26 @@ def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(
     assert np.allclose(p.predecir(entera, aves.test.x), de_la_cabeza, atol=1e-3)
 
 
+def test_el_discriminante_se_escribe_como_una_capa_softmax_que_da_las_mismas_clases():
+    azar = np.random.default_rng(0)
+    y = np.tile(np.eye(6), (40, 1))
+    partes = [p.Conjunto(azar.gamma(2, 1 + 0.4 * y @ np.eye(6, 16)), y) for _ in range(3)]
+    datos = p.Datos(*partes, tuple("abcdef"), ())
+    discriminante = p.probar_clasificadores(datos, p.Sesion(7, p.RAPIDO, DIMINUTA))[p.DISCRIMINANTE]
+    prob = p.predecir(p.cabeza_discriminante(datos, discriminante), datos.val.x)
+    puntos = discriminante.decision_function(p.normalize(p.raiz_cuadrada(datos.val.x)))
+    # Los logaritmos de las probabilidades son los puntos por un factor, salvo una constante.
+    de_la_capa, del_discriminante = (m - m[:, :1] for m in (np.log(prob), puntos))
+    factor = np.sum(de_la_capa * del_discriminante) / np.sum(del_discriminante**2)
+    assert np.allclose(de_la_capa, factor * del_discriminante, atol=1e-3)
+    # Con otro, la pérdida sería mayor.
+    assert 0 < factor < 1
+    menos, este, mas = (
+        p.log_loss(datos.val.y, p.softmax(otro * factor * puntos, axis=1)) for otro in (0.9, 1, 1.1)
+    )
+    assert este < min(menos, mas)
+
+
 def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegados(
     preentrenada, cabeza, aves
 ):
@@ -406,7 +427,7 @@ def red_de_un_umbral():
     return keras.Sequential([keras.Input((1,)), layers.Dense(2, activation="softmax")])
 
 
-@pytest.mark.parametrize("mejor", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("mejor", p.MEZCLAS)
 def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_menos_pierde_en_validacion(mejor):
     modelo = red_de_un_umbral()
     # El umbral es 0 antes del ajuste y 1 después; cada mezcla lo deja entre los dos.
@@ -423,17 +444,19 @@ def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_menos_pierde_en_validacio
     assert min(probadas, key=lambda probada: probada[2])[:2] == (mejor, 1)
 
 
-def test_entre_mezclas_que_aciertan_lo_mismo_decide_la_perdida():
-    modelo = red_de_un_umbral()
-    iniciales, finales = ([np.array([[0.0, 2 * a]]), np.array([0.0, -a])] for a in (0.0, 4.4))
-    modelo.set_weights(finales)
-    # Nueve de cada diez están en su lado; que lo diga con esa certeza, 2,2, es la mitad de 4,4.
-    x = np.repeat(np.float32([[0], [1]]), 10, axis=0)
-    y = np.eye(2)[[0] * 9 + [1] + [1] * 9 + [0]]
-    datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), ())
-    _, probadas = p.mezclar_pesos(iniciales, p.Entrenamiento(modelo, None, 1.0, None), datos)
-    assert {aciertos for _, aciertos, _ in probadas} == {0.9}
-    assert modelo.get_weights()[1] == pytest.approx([0, -2.2])
+@pytest.mark.parametrize(
+    "ventajas, elegida",
+    [
+        ({0.0: [0.1] * 20, 1.0: [-0.1] * 20}, 0.0),  # siempre gana la primera
+        ({0.0: [-0.1] * 20, 1.0: [0.1] * 20}, 1.0),
+        ({0.0: [0.1] * 20, 1.0: [0.2] * 20}, 1.0),  # ganan las dos
+        ({0.0: [0.0] * 20, 1.0: [-0.1] * 20}, 0.5),
+        ({0.0: [1.1, -1.0] * 10, 1.0: [0.0] * 20}, 0.5),  # gana, pero por menos que su ruido
+    ],
+)
+def test_otra_mezcla_que_la_mitad_ha_de_ganar_por_mas_que_su_ruido(ventajas, elegida):
+    perdidas = {fraccion: 5 - np.array(ventaja) for fraccion, ventaja in ventajas.items()}
+    assert p.elegir_mezcla(perdidas | {0.5: np.full(20, 5.0)}) == elegida
 
 
 @pytest.mark.parametrize("precision", MIXTAS)
@@ -514,7 +537,7 @@ def test_los_recortes_del_ajuste_son_trozos_de_la_imagen_a_veces_reflejados():
     y = np.eye(20)
     recortes, mismas = p.recortar_y_reflejar(np.stack([imagen] * 20), y, np.random.default_rng(0))
     assert np.array_equal(mismas, y)
-    assert recortes.shape == (20, p.LADO_AJUSTE, p.LADO_AJUSTE, 3) and recortes.dtype == np.float32
+    assert recortes.shape == (20, *imagen.shape) and recortes.dtype == np.float32
     sentidos, esquinas = set(), set()
     for recorte in recortes:
         alto, ancho = np.ptp(recorte[:, :, 0]), np.ptp(recorte[:, :, 1])

@@ -731,18 +731,6 @@ def test_la_evolucion_dibuja_las_curvas_y_dice_la_mejor_epoca(capsys):
     assert re.search("poca.* 2 de 3", capsys.readouterr().out)
 
 
-def test_la_evolucion_del_ajuste_fino_sigue_a_la_de_su_cabeza():
-    curvas = {"loss": [9.0, 8.0], "accuracy": [0.0, 0.1]}
-    previa = historia(**curvas, val_loss=[9.0, 9.0], val_accuracy=[0.0, 0.0])
-    hist = historia(loss=[7.0], accuracy=[0.2], val_loss=[6.0], val_accuracy=[0.3])
-    p.mostrarEvolucion(hist, "Ajuste", fase_previa=previa)
-    perdida, aciertos = p.plt.figure("Ajuste").axes
-    assert lineas(perdida)["Entrenamiento"] == [9.0, 8.0, 7.0]
-    assert lineas(aciertos)["Validación"] == [0.0, 0.0, 0.3]
-    (mejor,) = (linea for linea in aciertos.lines if "época" in linea.get_label())
-    assert list(mejor.get_xdata()) == [3, 3]
-
-
 def con_imagenes(real):
     """Datos con dos imágenes de train de cada clase y esas clases en test."""
     train = p.Conjunto(conjunto_al_azar(6).x, np.repeat(np.eye(3), 2, axis=0))

@@ -829,7 +829,7 @@ def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_termi
 def test_tras_una_perdida_que_no_es_finita_se_imprime_lo_medido(monkeypatch, capsys):
     """BaseNet con una tasa con la que diverge: una línea dice dónde, y hay RESUMEN."""
     monkeypatch.setattr(p, "TASA_ADAM", 1e38)
-    monkeypatch.setattr(p, "RAPIDO", p.Alcance(*[1] * 9, imagenes_por_clase=4, especies=3))
+    monkeypatch.setattr(p, "RAPIDO", p.Alcance(*[1] * 8, imagenes_por_clase=4, especies=3))
     assert p.ejecutar(["--rapido", "--apartados", "1"]) == 1
     salida = capsys.readouterr()
     assert "RESUMEN PARCIAL" in salida.out
