@@ -79,6 +79,7 @@ with sin_lineas_de_arranque():
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 from PIL import Image
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
@@ -225,7 +226,7 @@ def entrenar(
     modelo = construir()
     modelo.compile(optimizador(pasos), perdida, metrics=["accuracy"])
     hist, hechas, inicio = keras.callbacks.History(), 0, time.perf_counter()
-    callbacks = [hist, Progreso(total)]  # los mismos en todas las fases
+    callbacks = [Progreso(total), hist]  # los mismos en todas las fases
     for epocas, transformar in fases:
         if transformar is None:
             x, y, batch_size = datos.train.x, datos.train.y, lote
@@ -283,9 +284,11 @@ def apartado1(sesion):
         curvas=basenet.hist.history,
         pares=nombrar_peores_pares(datos, prob_test),
         por_clase=aciertos_por_clase(datos, prob_test),
+        confusion=contar_confusiones(datos, prob_test),
     )
     mostrarEvolucion(basenet.hist, "BaseNet: evolución")
-    mostrar_confusion("BaseNet: matriz de confusión", datos, prob_test)
+    confusion = sesion.detalles["BaseNet"]["confusion"]
+    mostrar_confusion("BaseNet: matriz de confusión", datos.clases, confusion)
     mostrar_predicciones("BaseNet: imágenes de test", datos, prob_test)
     pausa("1.2: resultados de BaseNet")
 
@@ -465,6 +468,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
     el que suma en validación más de dos veces el ruido y se descarta el que lo resta; el que no
     decide, según lo lleve la red final, que se eligió en la memoria con tres semillas y
     entrenamientos enteros. Todos quedan en la tabla."""
+    descartados = []
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
     anotar_paso(f"{capitulo.nombre}: de partida", actual, datos, sesion)
     for nombre, campo, valor in capitulo.pasos:
@@ -499,7 +503,10 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
             print(f"  Ha parado en la época {hechas} de {epocas}: ahorra {ahorro}.")
         if se_queda:
             receta, actual = candidata, prueba
-    mostrar_pasos(capitulo.nombre, sesion.resultados[-len(capitulo.pasos) - 1 :])
+        else:
+            descartados.append(nombre)
+    filas = sesion.resultados[-len(capitulo.pasos) - 1 :]
+    mostrar_pasos(capitulo.nombre, filas, descartados)
     return receta
 
 
@@ -535,9 +542,11 @@ def entrenar_red_final(datos, sesion):
         medir_red("2", CON_ESPEJO, mejorada, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
         por_clase=aciertos_por_clase(datos, prob_test),
+        confusion=contar_confusiones(datos, prob_test),
     )
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
-    mostrar_confusion(f"{CON_ESPEJO}: matriz de confusión", datos, prob_test)
+    confusion = sesion.detalles[CON_ESPEJO]["confusion"]
+    mostrar_confusion(f"{CON_ESPEJO}: matriz de confusión", datos.clases, confusion)
     mostrar_peores_pares(f"{CON_ESPEJO}: pares más confundidos", datos, prob_test)
     mostrar_predicciones(f"{CON_ESPEJO}: imágenes de test", datos, prob_test)
     if "BaseNet" in sesion.detalles:  # no, si se ha pedido el Apartado 2 sin el 1
@@ -1132,7 +1141,9 @@ def ajustar(datos, vectores, discriminante, sesion):
     mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob_test)
     mostrar_activacion("Ajuste fino: dónde mira la red", datos, modelo, prob_test)
-    mostrar_proyeccion("Características de test", datos, vectores, modelo, sesion.semilla)
+    proyeccion = proyectar(datos, vectores, modelo, sesion.semilla)
+    sesion.detalles[experimento]["proyeccion"] = proyeccion
+    mostrar_proyeccion("Características de test", proyeccion)
 
 
 def cabeza_discriminante(vectores, discriminante):
@@ -1283,7 +1294,8 @@ def bonus(sesion):
         comparar(DESTILADA, COMITE, datos, sesion)
     mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
     _, prob_test = sesion.probabilidades[DESTILADA]
-    mostrar_confusion(f"{DESTILADA}: matriz de confusión", datos, prob_test)
+    confusion = contar_confusiones(datos, prob_test)
+    mostrar_confusion(f"{DESTILADA}: matriz de confusión", datos.clases, confusion)
     pausa("Bonus: resultados")
 
 
@@ -1410,8 +1422,9 @@ class ErrorNumerico(Exception):
 
 
 class Progreso(keras.callbacks.Callback):
-    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras.
-    ErrorNumerico si la pérdida deja de ser finita: lo que venga después no significa nada."""
+    """Una línea por época con lo que falta; en un terminal lo hace mejor la barra de Keras. Pone la
+    tasa de aprendizaje en los logs, y así la guarda la History. ErrorNumerico si la pérdida deja de
+    ser finita: lo que venga después no significa nada."""
 
     def __init__(self, total):
         super().__init__()
@@ -1419,6 +1432,7 @@ class Progreso(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         hechas, total = epoch + 1, self.total
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
             raise ErrorNumerico(
                 f"en la época {hechas} de {total}, la pérdida es {logs['loss']} en entrenamiento"
@@ -1544,10 +1558,16 @@ def aciertos_por_clase(datos, prob):
     return aciertos
 
 
+def contar_confusiones(datos, prob):
+    """Matriz de confusión de test, como lista de filas: cuántas imágenes de cada clase real (fila)
+    se toman por cada clase (columna)."""
+    real, predicha = datos.test.y.argmax(1), prob.argmax(1)
+    return confusion_matrix(real, predicha, labels=range(len(datos.clases))).tolist()
+
+
 def peores_pares(datos, prob, cuantos=5):
     """Los pares de clases que más se confunden en test: [(real, predicha, veces)]."""
-    real, predicha = datos.test.y.argmax(1), prob.argmax(1)
-    matriz = confusion_matrix(real, predicha, labels=range(len(datos.clases)))
+    matriz = np.array(contar_confusiones(datos, prob))
     np.fill_diagonal(matriz, 0)
     orden = np.argsort(-matriz, axis=None, kind="stable")[:cuantos]
     pares = []
@@ -1765,6 +1785,8 @@ def macs(capa):
 # ===== FIGURAS Y PUNTOS DE PARADA ================================================================
 
 plt.rcParams["text.parse_math"] = False  # un nombre con dos $ no es una fórmula
+PORCENTAJES = PercentFormatter(1, decimals=0, symbol=" %")  # de un eje en fracciones
+DECIMALES = FuncFormatter(lambda valor, _: f"{valor:g}".replace(".", ","))  # de los demás
 
 
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
@@ -1820,7 +1842,9 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
         f" en la última, {porcentaje(val[-1])}"
     )
     epocas = range(1, len(val) + 1)
-    ejes = nueva_figura(nombre, 1, 2, (10, 4))
+    tasas = hist.history.get("learning_rate", [])
+    cambia = len(set(tasas)) > 1
+    ejes = nueva_figura(nombre, 1, 3 if cambia else 2, (13 if cambia else 10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         for clave, trazo, particion in (
             (medida, "o-", "Entrenamiento"),
@@ -1828,9 +1852,16 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
         ):
             eje.plot(epocas, hist.history[clave], trazo, ms=3, label=particion)
         eje.axvline(mejor, color="gray", ls=":", label="Mejor época")
-        eje.set(xlabel="Época", ylabel=rotulo)
-        eje.xaxis.get_major_locator().set_params(integer=True)
+        eje.set(ylabel=rotulo)
         eje.legend()
+    if cambia:
+        ejes[2].plot(epocas, np.divide(tasas, max(tasas)), "o-", ms=3, color="gray")
+        ejes[2].set(ylabel="Tasa de aprendizaje, sobre la mayor")
+    for eje in ejes:
+        eje.set(xlabel="Época")
+        eje.xaxis.get_major_locator().set_params(integer=True)
+        eje.yaxis.set_major_formatter(DECIMALES)
+    ejes[1].yaxis.set_major_formatter(PORCENTAJES)
 
 
 def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activaciones=None):
@@ -1873,20 +1904,18 @@ def mostrar_predicciones(nombre, datos, prob, elegidas=None, activaciones=None):
     mostrar_rejilla(nombre, datos.test.x[elegidas], rotulos, aciertos, activaciones=activaciones)
 
 
-def mostrar_confusion(nombre, datos, prob):
-    """Matriz de confusión de test, normalizada por filas (la clase real)."""
+def mostrar_confusion(nombre, clases, confusion):
+    """Matriz de confusión, contar_confusiones, con cada fila (una clase real) en fracciones."""
     (eje,) = nueva_figura(nombre, tamano=(9, 8))
-    ConfusionMatrixDisplay.from_predictions(
-        datos.test.y.argmax(1),
-        prob.argmax(1),
-        labels=range(len(datos.clases)),
-        display_labels=datos.clases,
-        normalize="true",
+    fracciones = normalize(np.array(confusion, "float64"), "l1")
+    ConfusionMatrixDisplay(fracciones, display_labels=clases).plot(
         include_values=False,
         xticks_rotation="vertical",
         cmap="Blues",
+        im_kw={"vmin": 0, "vmax": 1},  # la misma escala en todas
         ax=eje,
     )
+    eje.images[0].colorbar.ax.yaxis.set_major_formatter(PORCENTAJES)
     eje.set(xlabel="Clase predicha", ylabel="Clase real")
 
 
@@ -1914,16 +1943,18 @@ def mostrar_por_clase(nombre, por_clase):
     mostrar_parejas(nombre, clases, series, "Aciertos en test")
 
 
-def mostrar_pasos(nombre, resultados):
+def mostrar_pasos(nombre, filas, descartados):
     """Aciertos en train y en validación de los pasos de un capítulo, de arriba abajo; la línea que
-    los une es lo que la red ha memorizado."""
-    resultados = resultados[::-1]
-    rotulos = [resultado.experimento.split(": ")[1] for resultado in resultados]
+    los une es lo que la red ha memorizado. filas son sus Resultado."""
+    rotulos = []
+    for fila in filas[::-1]:
+        paso = fila.experimento.split(": ")[1]
+        rotulos.append(f"({paso})" if paso in descartados else paso)
     series = {
-        "Entrenamiento": [resultado.train for resultado in resultados],
-        "Validación": [resultado.val for resultado in resultados],
+        "Entrenamiento": [fila.train for fila in filas[::-1]],
+        "Validación": [fila.val for fila in filas[::-1]],
     }
-    mostrar_parejas(nombre, rotulos, series, "Aciertos")
+    mostrar_parejas(nombre, rotulos, series, "Aciertos; entre paréntesis, lo que se descarta")
 
 
 def mostrar_parejas(nombre, rotulos, series, medida):
@@ -1935,6 +1966,7 @@ def mostrar_parejas(nombre, rotulos, series, medida):
         eje.plot(valores, alturas, marca, label=serie)
     eje.set_yticks(alturas, rotulos)
     eje.set(xlabel=medida)
+    eje.xaxis.set_major_formatter(PORCENTAJES)
     eje.legend()
 
 
@@ -1992,32 +2024,41 @@ def mapas_de_activacion(modelo, x, clases):
     return np.einsum("nhwc,nc->nhw", mapas, apoyo)
 
 
-def mostrar_proyeccion(nombre, datos, vectores, modelo, semilla):
+def proyectar(datos, vectores, modelo, semilla):
     """Las primeras especies de test en dos dimensiones (t-SNE, van der Maaten y Hinton, 2008):
-    según los vectores de antes del ajuste fino, (n, 2048), y según el modelo ajustado."""
+    según los vectores de antes del ajuste fino, (n, 2048), y según el modelo ajustado. Devuelve
+    {especie: [sus puntos antes, sus puntos después]}."""
     real = datos.test.y.argmax(1)
     suyas = real < 12  # las especies que caben en una figura
     hasta_los_vectores = keras.Model(modelo.input, modelo.get_layer("avg_pool").output)
     ajustados = predecir(hasta_los_vectores, datos.test.x[suyas], LOTE_EXTRACCION)
-    ejes = nueva_figura(nombre, 1, 2, (12, 5))
-    for eje, momento, x in (
-        (ejes[0], "Antes", vectores.test.x[suyas]),
-        (ejes[1], "Después", ajustados),
-    ):
+    momentos = []
+    for x in (vectores.test.x[suyas], ajustados):
         tsne = TSNE(perplexity=min(30, len(x) / 4), random_state=semilla)
-        puntos = tsne.fit_transform(normalize(x))
-        for especie in np.unique(real[suyas]):
-            de_la_especie = puntos[real[suyas] == especie]
+        momentos.append(tsne.fit_transform(normalize(x)))
+    proyeccion = {}
+    for especie in np.unique(real[suyas]):
+        de_la_especie = real[suyas] == especie
+        puntos = [momento[de_la_especie].round(2).tolist() for momento in momentos]
+        proyeccion[datos.clases[especie]] = puntos
+    return proyeccion
+
+
+def mostrar_proyeccion(nombre, proyeccion):
+    """Lo que devuelve proyectar, antes y después del ajuste fino."""
+    ejes = nueva_figura(nombre, 1, 2, (12, 5))
+    for numero, (especie, momentos) in enumerate(proyeccion.items()):
+        for eje, puntos in zip(ejes, momentos):
             eje.scatter(
-                de_la_especie[:, 0],
-                de_la_especie[:, 1],
+                *np.transpose(puntos),
                 s=22,
-                color=plt.cm.tab20(especie),
-                marker="osv^DP"[especie % 6],
-                label=datos.clases[especie],
+                color=plt.cm.tab20(numero),
+                marker="osv^DP"[numero % 6],
+                label=especie,
             )
+    for eje, momento in zip(ejes, ("Antes", "Después")):
         eje.set(xlabel=f"{momento} del ajuste fino", xticks=[], yticks=[])
-    eje.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ejes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 # ===== LECTURA DE DATOS Y PESOS ==================================================================

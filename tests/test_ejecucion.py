@@ -71,15 +71,15 @@ def test_main_devuelve_lo_que_imprime_el_resumen(pasada, capsys):
     assert resumen(pasada.salida).endswith("\n" + tabla)
 
 
-CURVAS = {"loss", "accuracy", "val_loss", "val_accuracy"}
+CURVAS = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
 DETALLES = {  # lo que acompaña a cada fila
-    "BaseNet": {"curvas", "pares", "por_clase"},
+    "BaseNet": {"curvas", "pares", "por_clase", "confusion"},
     "Que aprenda: de partida": {"curvas"},
     "Que aprenda: normalización": {"curvas", "diferencia", "decide", "se_queda"},
     "Que no memorice: de partida": {"curvas"},
     "Que no memorice: aumento de datos": {"curvas", "diferencia", "decide", "se_queda"},
     "BaseNet mejorada": {"curvas", "capas", "macs"},
-    "BaseNet mejorada, con espejo": {"pares", "por_clase"},
+    "BaseNet mejorada, con espejo": {"pares", "por_clase", "confusion"},
     "ResNet50, solo la salida": {"curvas", "vecinos"},
     "ResNet50, nueva FC y salida": {"curvas", "frente a ResNet50, solo la salida"},
     "ResNet50, SVM lineal": {"elegido"},
@@ -90,7 +90,12 @@ DETALLES = {  # lo que acompaña a cada fila
         "frente a ResNet50, solo la salida",
         "frente a ResNet50, nueva FC y salida",
     },
-    "ResNet50, ajuste fino": {"curvas", "mezclas", "frente a ResNet50, discriminante lineal"},
+    "ResNet50, ajuste fino": {
+        "curvas",
+        "mezclas",
+        "proyeccion",
+        "frente a ResNet50, discriminante lineal",
+    },
     "ResNet50, ajuste fino, con espejo": {"pares"},
     "Generalista, 100 clases, con espejo": {"curvas", "superclases"},
     "Generalista, 25 clases, con espejo": {"curvas"},

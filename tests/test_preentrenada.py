@@ -523,7 +523,7 @@ def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracterist
 def test_la_proyeccion_pone_cada_imagen_de_test_con_su_especie_antes_y_despues(
     red_entera, vectores, aves
 ):
-    p.mostrar_proyeccion("Proyección", aves, vectores, red_entera, 7)
+    p.mostrar_proyeccion("Proyección", p.proyectar(aves, vectores, red_entera, 7))
     ejes = p.plt.figure("Proyección").axes
     assert [eje.get_xlabel().split()[0] for eje in ejes] == ["Antes", "Después"]
     for eje in ejes:

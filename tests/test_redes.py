@@ -731,6 +731,15 @@ def test_la_evolucion_dibuja_las_curvas_y_dice_la_mejor_epoca(capsys):
     assert re.search("poca.* 2 de 3", capsys.readouterr().out)
 
 
+def test_la_evolucion_dibuja_la_tasa_si_cambia():
+    curva = [1.0, 2.0]
+    curvas = {"loss": curva, "accuracy": curva, "val_loss": curva, "val_accuracy": curva}
+    p.mostrarEvolucion(historia(**curvas, learning_rate=[0.2, 0.05]), "Cambia")
+    assert list(p.plt.figure("Cambia").axes[2].lines[0].get_ydata()) == [1, 0.25]
+    p.mostrarEvolucion(historia(**curvas, learning_rate=[0.1, 0.1]), "Constante")
+    assert len(p.plt.figure("Constante").axes) == 2
+
+
 def con_imagenes(real):
     """Datos con dos imágenes de train de cada clase y esas clases en test."""
     train = p.Conjunto(conjunto_al_azar(6).x, np.repeat(np.eye(3), 2, axis=0))
@@ -740,9 +749,12 @@ def con_imagenes(real):
 
 def test_la_matriz_de_confusion_reparte_cada_clase_real():
     datos = con_imagenes([0, 0, 0, 0, 1, 1, 2])
-    p.mostrar_confusion("Confusión", datos, np.eye(3)[[0, 1, 1, 1, 1, 1, 0]])
-    (imagen,) = p.plt.figure("Confusión").axes[0].images
-    assert np.allclose(imagen.get_array(), [[0.25, 0.75, 0], [0, 1, 0], [1, 0, 0]])
+    confusion = p.contar_confusiones(datos, np.eye(3)[[0, 1, 1, 1, 1, 1, 0]])
+    assert confusion == [[1, 3, 0], [0, 2, 0], [1, 0, 0]]
+    p.mostrar_confusion("Confusión", datos.clases, confusion)
+    eje = p.plt.figure("Confusión").axes[0]
+    assert np.allclose(eje.images[0].get_array(), [[0.25, 0.75, 0], [0, 1, 0], [1, 0, 0]])
+    assert [texto.get_text() for texto in eje.get_yticklabels()] == ["a", "b", "c"]
 
 
 def test_cada_prediccion_dice_lo_predicho_y_si_falla_lo_cierto():
@@ -778,22 +790,24 @@ def test_los_pasos_de_un_capitulo_se_ven_en_orden_con_lo_que_aciertan_en_train_y
     resultados = []
     for paso, train, val in (("de partida", 0.9, 0.5), ("L2", 0.8, 0.6), ("dropout", 0.7, 0.65)):
         resultados.append(p.Resultado("2", f"Cap: {paso}", train=train, val=val))
-    p.mostrar_pasos("Cap", resultados)
+    p.mostrar_pasos("Cap", resultados, ["L2"])
     (eje,) = p.plt.figure("Cap").axes
     rotulos = [texto.get_text() for texto in eje.get_yticklabels()]
-    assert rotulos == ["dropout", "L2", "de partida"]  # de abajo arriba
+    assert rotulos == ["dropout", "(L2)", "de partida"]  # de abajo arriba
     puntos = {linea.get_label(): list(linea.get_xdata()) for linea in eje.lines}
     assert puntos == {"Entrenamiento": [0.7, 0.8, 0.9], "Validación": [0.65, 0.6, 0.5]}
 
 
 def test_el_progreso_dice_en_cada_epoca_como_va_y_cuanto_queda(capsys):
     progreso = p.Progreso(8)
+    progreso.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.5)))
     progreso.inicio -= 60
     logs = {"loss": 1.5, "accuracy": 0.25, "val_loss": 2.5, "val_accuracy": 0.125}
     progreso.on_epoch_end(1, logs)
     linea = " ".join(capsys.readouterr().out.split())
     assert linea.startswith("época 2/8 · pérdida 1,500 · aciertos 25,00 % · val. 12,50 %")
     assert linea.endswith("· 1:00 (quedan 3:00)")
+    assert logs["learning_rate"] == 0.5
 
 
 def test_una_figura_que_quedo_abierta_no_impide_volver_a_dibujarla():

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -819,6 +820,7 @@ def test_con_el_modo_de_figuras_de_un_cuaderno_en_otro_python_el_script_empieza(
 def test_una_perdida_que_no_es_finita_detiene_el_entrenamiento(perdida, en_terminal, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: en_terminal)
     vigilante = p.Progreso(5)
+    vigilante.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.5)))
     medidas = {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
     vigilante.on_epoch_end(0, medidas)
     for cual in ("loss", "val_loss"):
