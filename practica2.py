@@ -1600,6 +1600,7 @@ PRESENTACION = SimpleNamespace(
     esperar_tecla=False,  # --pausas
     carpeta=None,  # --figuras
     etiqueta="",  # datos y pesos de la parte en curso, en el título de cada figura
+    con_titulo=True,  # en la memoria, las figuras llevan en su lugar un pie
 )
 
 # Las cifras de la memoria, para RESUMEN: aciertos en test de cada experimento, su desviación típica
@@ -1800,7 +1801,8 @@ def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
         layout="constrained",
         squeeze=False,
     )
-    figura.suptitle(f"{nombre}\n[{PRESENTACION.etiqueta}]", fontsize=10)
+    if PRESENTACION.con_titulo:
+        figura.suptitle(f"{nombre}\n[{PRESENTACION.etiqueta}]", fontsize=10)
     return list(ejes.flat)
 
 
@@ -1954,7 +1956,7 @@ def mostrar_pasos(nombre, filas, descartados):
         "Entrenamiento": [fila.train for fila in filas[::-1]],
         "Validación": [fila.val for fila in filas[::-1]],
     }
-    mostrar_parejas(nombre, rotulos, series, "Aciertos; entre paréntesis, lo que se descarta")
+    mostrar_parejas(nombre, rotulos, series, "Aciertos (entre paréntesis, descartados)")
 
 
 def mostrar_parejas(nombre, rotulos, series, medida):

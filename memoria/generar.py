@@ -20,9 +20,11 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from datetime import date
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import stdev
+from statistics import mean, stdev
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import typst
@@ -33,13 +35,38 @@ SCRIPT, MEDIR = AQUI.parent / "practica2.py", AQUI / "medir.py"
 LEEME = AQUI.parent / "README.md"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
-AZUL, NARANJA, GRIS = (
-    "#0072b2",
-    "#e69f00",
-    "#8c8c8c",
-)  # de Okabe e Ito: también en gris y daltónicos
+AZUL, NARANJA = "#0072b2", "#e69f00"  # de Okabe e Ito: también en gris y para daltónicos
+ANCHO = 6.5  # pulgadas: el de una línea de la memoria
 BLOQUE_LEEME = re.compile(r"(?<=```text\n).*?(?=```)", re.DOTALL)  # la tabla de README.md
 BLOQUE_MEMORIA = re.compile(r"CIFAR_MEMORIA = .*?(?=# Fin de la memoria)", re.DOTALL)
+
+CASTELLANO = {  # las 25 clases del guion
+    "apple": "manzana",
+    "aquarium_fish": "pez",
+    "baby": "bebé",
+    "bear": "oso",
+    "beaver": "castor",
+    "bed": "cama",
+    "bee": "abeja",
+    "beetle": "escarabajo",
+    "bicycle": "bicicleta",
+    "bottle": "botella",
+    "bowl": "cuenco",
+    "boy": "niño",
+    "bridge": "puente",
+    "bus": "autobús",
+    "butterfly": "mariposa",
+    "camel": "camello",
+    "can": "lata",
+    "castle": "castillo",
+    "caterpillar": "oruga",
+    "cattle": "ganado",
+    "chair": "silla",
+    "chimpanzee": "chimpancé",
+    "clock": "reloj",
+    "cloud": "nube",
+    "cockroach": "cucaracha",
+}
 
 # ===== Qué partes hay que medir ==================================================================
 
@@ -226,84 +253,100 @@ def guardar_laminas(codigo):
         lamina.unlink()
 
 
-def figura_escalera(filas):
-    """Validación de cada peldaño, con el error típico de una proporción de 1.250 imágenes."""
-    nombres = [fila["experimento"].removeprefix("Escalera: ") for fila in filas]
-    val = [100 * fila["val"] for fila in filas]
-    error = [100 * (fila["val"] * (1 - fila["val"]) / 1250) ** 0.5 for fila in filas]
-    figura, eje = plt.subplots(figsize=(6.3, 3.4), layout="constrained")
-    eje.errorbar(val, range(len(val)), xerr=error, fmt="o", color=AZUL, ecolor=GRIS, capsize=3)
-    for y, (v, e) in enumerate(zip(val, error)):
-        rotulo = f"{v:.1f}".replace(".", ",")
-        eje.annotate(rotulo, (v + e, y), (6, -3), textcoords="offset points")
-    eje.set_yticks(range(len(nombres)), nombres)
-    eje.invert_yaxis()
-    eje.margins(x=0.12)
-    eje.set_xlabel("Aciertos en validación (%)")
-    eje.grid(axis="x", alpha=0.3)
-    guardar_figura(figura, "escalera.svg")
-
-
-def figura_comparacion(filas, fichero):
-    """Aciertos de test de cada experimento del Apartado 3."""
-    nombres = [fila["experimento"].split(", ", 1)[1] for fila in filas]
-    test = [100 * fila["test"] for fila in filas]
-    colores = [NARANJA if fila["apartado"] == "3.2" else AZUL for fila in filas]
-    figura, eje = plt.subplots(figsize=(6.3, 2.5), layout="constrained")
-    barras = eje.barh(nombres, test, color=colores)
-    eje.bar_label(barras, [f"{t:.1f}".replace(".", ",") for t in test], padding=3)
-    eje.invert_yaxis()
-    eje.set(xlabel="Aciertos en test (%)", xlim=(0, 100))
+def figura_del_script(fichero, tamano, mostrar, *medido):
+    """Dibuja lo que se midió con una función de practica2.py, y lo guarda al tamaño al que se
+    imprime, en pulgadas."""
+    with redirect_stdout(io.StringIO()):
+        mostrar(fichero, *medido)
+    figura = plt.figure(fichero)
+    figura.set_size_inches(tamano)
     guardar_figura(figura, fichero)
 
 
-def figura_curvas(curvas, fichero):
-    """Pérdida y aciertos por época de una red, en entrenamiento y en validación."""
-    figura, ejes = plt.subplots(1, 2, figsize=(6.3, 2.3), layout="constrained")
-    for eje, medida, factor, rotulo in (
-        (ejes[0], "loss", 1, "Pérdida"),
-        (ejes[1], "accuracy", 100, "Aciertos (%)"),
-    ):
-        for clave, color, trazo, particion in (
-            (medida, AZUL, "-", "entrenamiento"),
-            (f"val_{medida}", NARANJA, "--", "validación"),
-        ):
-            valores = curvas[clave]
-            eje.plot(
-                range(1, len(valores) + 1),
-                [factor * valor for valor in valores],
-                trazo,
-                marker=".",
-                ms=4,
-                color=color,
-                label=particion,
-            )
-        eje.set(xlabel="Época", ylabel=rotulo)
-        eje.xaxis.get_major_locator().set_params(integer=True)
-        eje.grid(alpha=0.3)
-    ejes[0].legend(frameon=False)
+def figura_aves(fichero, redes):
+    """Aciertos en test de cada experimento del Apartado 3, {red: las filas de cada semilla}: la
+    media y, si hay varias, la desviación típica."""
+    figura, eje = plt.subplots(figsize=(ANCHO, 3), layout="constrained")
+    for (red, corridas), color, marca in zip(redes.items(), (AZUL, NARANJA), "os"):
+        nombres = [fila["experimento"].split(", ", 1)[1] for fila in corridas[0]]
+        test = [[100 * fila["test"] for fila in de_uno] for de_uno in zip(*corridas)]
+        error = [stdev(de_uno) if len(de_uno) > 1 else 0 for de_uno in test]
+        alturas = [i + 0.1 * (marca == "s") for i in range(len(nombres))]
+        eje.errorbar(
+            [mean(de_uno) for de_uno in test],
+            alturas,
+            xerr=error,
+            fmt=marca,
+            color=color,
+            capsize=3,
+            label=red,
+        )
+    eje.set_yticks(range(len(nombres)), nombres)
+    eje.invert_yaxis()
+    eje.set_xlabel("Aciertos en test (%)")
+    eje.grid(axis="x", alpha=0.3)
+    eje.legend()
     guardar_figura(figura, fichero)
 
 
 def componer(resultados):
     """Dibuja las figuras que salen de los resultados y compone el PDF."""
-    plt.rcParams.update({"font.size": 9, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
-    filas, detalles = resultados["filas"], resultados["detalles"]
-    figura_escalera([fila for fila in filas if fila["experimento"].startswith("Escalera: ")])
-    aves = [fila for fila in filas if fila["apartado"].startswith("3")]
-    figura_comparacion(aves, "comparacion.svg")
-    imagenet = resultados["imagenet"]["7"]
-    figura_comparacion(imagenet["filas"], "comparacion_imagenet.svg")
-    figura_curvas(detalles["BaseNet"]["curvas"], "curvas_basenet.svg")
-    figura_curvas(detalles["BaseNet mejorada"]["curvas"], "curvas_basenet_mejorada.svg")
-    generalista = detalles["Generalista, 100 clases, con espejo"]
-    figura_curvas(generalista["curvas"], "curvas_generalista.svg")
-    for red, suyos, fichero in (
-        ("ResNet50", detalles, "curvas_ajuste_fino.svg"),
-        ("MobileNetV2", imagenet["detalles"], "curvas_ajuste_fino_imagenet.svg"),
+    import medir
+
+    p = medir.p
+    plt.rcParams.update({"font.size": 8, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
+    detalles, imagenet = resultados["detalles"], resultados["imagenet"]["7"]["detalles"]
+    for fichero, detalle in (
+        ("curvas_basenet.svg", detalles["BaseNet"]),
+        ("curvas_basenet_mejorada.svg", detalles["BaseNet mejorada"]),
+        ("curvas_generalista.svg", detalles["Generalista, 100 clases, con espejo"]),
+        ("curvas_destilada.svg", detalles["Especialista destilada, con espejo"]),
+        ("curvas_ajuste_fino.svg", detalles["ResNet50, ajuste fino"]),
+        ("curvas_ajuste_fino_imagenet.svg", imagenet["MobileNetV2, ajuste fino"]),
     ):
-        figura_curvas(suyos[f"{red}, ajuste fino"]["curvas"], fichero)
-    typst.compile(AQUI / "memoria.typ", output=AQUI / "memoria.pdf")
+        hist = SimpleNamespace(history=detalle["curvas"])
+        figura_del_script(fichero, (ANCHO, 2), partial(p.mostrarEvolucion, hist))
+    con_espejo = "BaseNet mejorada, con espejo"
+    for fichero, red in (("confusion_basenet.svg", "BaseNet"), ("confusion.svg", con_espejo)):
+        clases = [CASTELLANO[clase] for clase in detalles[red]["por_clase"]]
+        confusion = detalles[red]["confusion"]
+        figura_del_script(fichero, (4.6, 4), p.mostrar_confusion, clases, confusion)
+    por_clase = {}
+    for red in ("BaseNet", con_espejo):
+        aciertos = detalles[red]["por_clase"]
+        por_clase[red] = {CASTELLANO[clase]: suyos for clase, suyos in aciertos.items()}
+    figura_del_script("por_clase.svg", (5, 4), p.mostrar_por_clase, por_clase)
+    for capitulo, fichero in (
+        ("Que aprenda", "aprender.svg"),
+        ("Que no memorice", "memorizar.svg"),
+    ):
+        filas, descartados = [], []
+        for fila in resultados["filas"]:
+            if fila["experimento"].startswith(f"{capitulo}: "):
+                filas.append(SimpleNamespace(**fila))
+                if detalles[fila["experimento"]].get("se_queda") is False:
+                    descartados.append(fila["experimento"].split(": ")[1])
+        figura_del_script(fichero, (3.2, 2.6), p.mostrar_pasos, filas, descartados)
+    for fichero, detalle in (
+        ("proyeccion.svg", detalles["ResNet50, ajuste fino"]),
+        ("proyeccion_imagenet.svg", imagenet["MobileNetV2, ajuste fino"]),
+    ):
+        medido = detalle["proyeccion"]
+        figura_del_script(fichero, (ANCHO, 2.8), p.mostrar_proyeccion, medido)
+    redes = {
+        "ResNet50 (destilada)": [
+            [fila for fila in resultados["filas"] if fila["apartado"].startswith("3")],
+            *(medido["filas"] for medido in resultados.get("3", {}).values()),
+        ],
+        "MobileNetV2 (ImageNet)": [medido["filas"] for medido in resultados["imagenet"].values()],
+    }
+    figura_aves("aves.svg", redes)
+    del_codigo = {"constantes": medir.constantes(), "castellano": CASTELLANO}
+    typst.compile(
+        AQUI / "memoria.typ",
+        output=AQUI / "memoria.pdf",
+        sys_inputs={nombre: json.dumps(valor) for nombre, valor in del_codigo.items()},
+    )
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
 

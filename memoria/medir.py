@@ -22,6 +22,7 @@ import practica2 as p
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
 FIGURAS = AQUI / "figuras"
 SEMILLAS = (7, 8, 9)  # la primera es la del script
+p.PRESENTACION.con_titulo = False
 
 # La receta final con la mitad de filtros, con la que se mide cada ingrediente.
 ESTRECHA = replace(p.RECETA_FINAL, filtros=(32, 64, 128))
