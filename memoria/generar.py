@@ -310,7 +310,7 @@ def componer(resultados):
     for fichero, red in (("confusion_basenet.svg", "BaseNet"), ("confusion.svg", con_espejo)):
         clases = [CASTELLANO[clase] for clase in detalles[red]["por_clase"]]
         confusion = detalles[red]["confusion"]
-        figura_del_script(fichero, (4.6, 4), p.mostrar_confusion, clases, confusion)
+        figura_del_script(fichero, (4.7, 3.9), p.mostrar_confusion, clases, confusion)
     por_clase = {}
     for red in ("BaseNet", con_espejo):
         aciertos = detalles[red]["por_clase"]
@@ -341,13 +341,20 @@ def componer(resultados):
         "MobileNetV2 (ImageNet)": [medido["filas"] for medido in resultados["imagenet"].values()],
     }
     figura_aves("aves.svg", redes)
+    componer_pdf(AQUI / "memoria.pdf")
+    print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
+
+
+def componer_pdf(fichero):
+    """Compone el PDF con las figuras ya dibujadas y lo que la memoria cita del código."""
+    import medir
+
     del_codigo = {"constantes": medir.constantes(), "castellano": CASTELLANO}
     typst.compile(
         AQUI / "memoria.typ",
-        output=AQUI / "memoria.pdf",
+        output=fichero,
         sys_inputs={nombre: json.dumps(valor) for nombre, valor in del_codigo.items()},
     )
-    print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
 
 def main():

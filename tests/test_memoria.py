@@ -148,7 +148,7 @@ def test_guardar_cambia_las_filas_de_la_parte_y_solo_esas_y_las_ordena(resultado
     generar.guardar(resultados, "pasos/7", {"filas": [paso], "detalles": {"Paso": {}}} | DE_PASO)
     red = {"apartado": "2", "experimento": "Red", "origen": ["x"], "test": 0.6}
     nueva = {"apartado": "Bonus", "experimento": "Destilada", "origen": ["x"], "test": 0.3}
-    medido = {"filas": [red, nueva], "detalles": {"Destilada": {"curvas": 1}}, "constantes": {}}
+    medido = {"filas": [red, nueva], "detalles": {"Destilada": {"curvas": 1}}}
     generar.guardar(resultados, "12bonus", medido | DE_PASO)
     guardados = generar.leer()
     assert [(f["experimento"], f["test"]) for f in guardados["filas"]] == [
@@ -158,7 +158,6 @@ def test_guardar_cambia_las_filas_de_la_parte_y_solo_esas_y_las_ordena(resultado
         ("Destilada", 0.3),
     ]
     assert guardados["detalles"] == {"Ajuste": {}, "Paso": {}, "Destilada": {"curvas": 1}}
-    assert guardados["constantes"] == {}
     assert guardados["partes"]["12bonus"]["codigo"] == generar.huella("12bonus")
     assert guardados["partes"]["12bonus"]["origen"] == ["x"]
 
@@ -237,7 +236,7 @@ def test_una_parte_que_no_existe_se_rechaza(monkeypatch, capsys):
 def pdf(tmp_path_factory):
     """Texto de la memoria compuesta ahora con los resultados guardados."""
     fichero = tmp_path_factory.mktemp("memoria") / "memoria.pdf"
-    typst.compile(RAIZ / "memoria/memoria.typ", output=fichero)
+    generar.componer_pdf(fichero)
     return texto_del_pdf(fichero)
 
 
@@ -249,9 +248,10 @@ def texto_del_pdf(fichero):
 
 def test_la_memoria_lleva_todas_las_filas_con_sus_cifras(pdf):
     for fila in RESULTADOS["filas"]:
-        cifras = [p.porcentaje(fila[c]) for c in ("val", "test") if fila[c] is not None]
-        experimento = re.escape(fila["experimento"].replace(" ", ""))
-        en_la_tabla = experimento + r"[\d.:—]*" + "".join(cifras).replace(" ", "")
+        cifras = [fila[c] for c in ("train", "val", "test")]
+        cifras = ["—" if c is None else p.decimal(100 * c, 1) for c in cifras]
+        nombre = fila["experimento"].replace("ResNet50", "ResNet50 (destilada)")
+        en_la_tabla = re.escape(nombre.replace(" ", "")) + r"[\d.:—]*" + "".join(cifras)
         assert re.search(en_la_tabla, pdf), fila["experimento"]
 
 
@@ -341,24 +341,14 @@ def test_el_readme_lleva_la_tabla_de_los_resultados(monkeypatch, tmp_path):
         assert fila["experimento"] in escrito
 
 
-def test_las_constantes_que_cita_la_memoria_son_las_de_hoy():
-    exigir_medida_con_este_codigo("12bonus")  # es la que las guarda
-    hoy, guardadas = medir.constantes(), RESULTADOS["constantes"]
-    texto = (RAIZ / "memoria/memoria.typ").read_text(encoding="utf-8")
-    citadas = set(re.findall(r"\bk\.([A-Z_]+)", texto))
-    assert len(citadas) > 10
-    for nombre in citadas:
-        assert hoy[nombre] == guardadas[nombre], nombre
-
-
 def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
     contenido = (RAIZ / "memoria/resultados.json").read_bytes()
     de_los_resultados = hashlib.sha256(contenido).hexdigest()
     codigos = {parte["codigo"] for parte in RESULTADOS["partes"].values()}
     figuras = RAIZ / "memoria/figuras"
     texto = (RAIZ / "memoria/memoria.typ").read_text(encoding="utf-8")
-    usadas = re.findall(r'imagen\("([^"]+)"', texto)
-    assert len(usadas) > 10
+    usadas = re.findall(r'"([^"]+\.(?:svg|jpg))"', texto)
+    assert len(usadas) > 15
     for nombre in usadas:
         if nombre.endswith(".svg"):
             assert de_los_resultados in (figuras / nombre).read_text(encoding="utf-8"), nombre
