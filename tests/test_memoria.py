@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pypdf
 import pytest
-import typst
 from conftest import RAIZ
 from PIL import Image
 
