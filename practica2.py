@@ -33,6 +33,7 @@ import socket
 import sys
 import tarfile
 import tempfile
+import textwrap
 import threading
 import time
 import urllib.request
@@ -1858,7 +1859,7 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
         eje.legend()
     if cambia:
         ejes[2].plot(epocas, np.divide(tasas, max(tasas)), "o-", ms=3, color="gray")
-        ejes[2].set(ylabel="Tasa de aprendizaje, sobre la mayor")
+        ejes[2].set(ylabel="Tasa, sobre la mayor")
     for eje in ejes:
         eje.set(xlabel="Época")
         eje.xaxis.get_major_locator().set_params(integer=True)
@@ -1870,7 +1871,7 @@ def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activa
     """Rejilla de imágenes con su rótulo, verde si es un acierto y rojo si es un fallo, y encima, si
     se da, un mapa de activación de cada una."""
     filas = math.ceil(len(imagenes) / columnas)
-    ejes = nueva_figura(nombre, filas, columnas, (1.9 * columnas, 2.1 * filas + 0.5))
+    ejes = nueva_figura(nombre, filas, columnas, (1.8 * columnas, 2.7 * filas + 0.5))
     for eje in ejes:
         eje.axis("off")
     for numero, (eje, imagen, rotulo) in enumerate(zip(ejes, imagenes, rotulos)):
@@ -1887,7 +1888,8 @@ def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activa
                 cmap="inferno",
                 interpolation="bilinear",
             )
-        eje.set_title(rotulo, fontsize=8, color=color)
+        renglones = [textwrap.fill(renglon, 19) for renglon in rotulo.split("\n")]
+        eje.set_title("\n".join(renglones), fontsize=12, color=color)
 
 
 def mostrar_predicciones(nombre, datos, prob, elegidas=None, activaciones=None):
