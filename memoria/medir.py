@@ -161,8 +161,8 @@ def medir_ablacion(variante, semilla):
 
 
 def medir_contrastes():
-    """Qué habría cambiado al caer en las trampas, las de las aves con MobileNetV2; y si en CIFAR-100
-    las imágenes de test son más fáciles que las de entrenamiento."""
+    """Qué habría cambiado al caer en las trampas, en las aves con MobileNetV2, y si las imágenes de
+    test de CIFAR-100 son más fáciles que las de entrenamiento."""
     maquina = p.preparar_entorno(p.SEMILLA)
     contrastes = (
         trampas_de_cifar() | trampas_de_aves() | {"imágenes de test": test_y_entrenamiento()}
