@@ -285,7 +285,8 @@ def constantes():
     """Los números de practica2.py que cita la memoria, y los de la receta final."""
     numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
     receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
-    return numeros | {"RECETA_FINAL": receta}
+    ruido = {capitulo.nombre: capitulo.ruido for capitulo in (p.APRENDER, p.NO_MEMORIZAR)}
+    return numeros | {"RECETA_FINAL": receta, "RUIDO": ruido}
 
 
 PARTES = {  # en el orden en que se miden: primero lo que cuesta menos y más se mira
