@@ -1101,11 +1101,11 @@ def puntuar(clasificador, x):
 # --- 3.2: ajuste fino de toda la red -------------------------------------------------------------
 
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
-RECORTE_MINIMO = 176  # px de 224: con menos, al recorte le falta parte del ave
+RECORTE_MINIMO = 176  # px de 224; con recortes menores, al ave le faltan partes
 TASA_AJUSTE = 2e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
 MEZCLAS = (0.0, 0.5, 1.0)  # fracciones del ajuste que se prueban: nada, la mitad y entero
-MEZCLA = 0.5  # la que se queda, si ninguna otra gana en validación por más de
-ERRORES_TIPICOS = 2  # errores típicos: del 5 % de las veces sería por azar
+MEZCLA = 0.5  # la que se queda, si ninguna otra gana por más de
+ERRORES_TIPICOS = 2  # veces lo que cambiaría la diferencia con otras imágenes de validación
 
 
 def ajustar(datos, vectores, discriminante, sesion):
@@ -1231,7 +1231,7 @@ def interpolar(iniciales, finales, fraccion):
 
 def elegir_mezcla(perdidas):
     """De {fracción: pérdida de cada imagen de validación}, MEZCLA, salvo que otra pierda menos por
-    más de dos errores típicos de la diferencia: con otras imágenes, menos se daría la vuelta."""
+    más de dos errores típicos de la diferencia: menos podría ser cosa de estas imágenes."""
     candidatas = [MEZCLA]
     for fraccion, suyas in perdidas.items():
         ventaja = perdidas[MEZCLA] - suyas
