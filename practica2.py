@@ -1958,7 +1958,7 @@ def mostrar_pasos(nombre, filas, descartados):
         "Entrenamiento": [fila.train for fila in filas[::-1]],
         "Validación": [fila.val for fila in filas[::-1]],
     }
-    mostrar_parejas(nombre, rotulos, series, "Aciertos (entre paréntesis, descartados)")
+    mostrar_parejas(nombre, rotulos, series, "Aciertos (entre paréntesis, fuera)")
 
 
 def mostrar_parejas(nombre, rotulos, series, medida):

@@ -27,6 +27,7 @@ from statistics import mean, stdev
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import typst
 from PIL import Image
 
@@ -249,8 +250,21 @@ def guardar_laminas(codigo):
     for lamina in FIGURAS.rglob("*.png"):
         foto = lamina.with_suffix(".jpg")
         if foto.relative_to(FIGURAS).as_posix() in usadas:
-            Image.open(lamina).convert("RGB").save(foto, quality=88, comment=codigo)
+            imagen = quitar_franjas(Image.open(lamina).convert("RGB"))
+            imagen.save(foto, quality=88, comment=codigo)
         lamina.unlink()
+
+
+def quitar_franjas(imagen, alto=12):
+    """La misma imagen sin lo que, de cada franja en blanco de lado a lado, pasa de unos píxeles."""
+    pixeles = np.asarray(imagen)
+    en_blanco = (pixeles > 250).all((1, 2))
+    seguidas, quedan = 0, []
+    for fila, blanca in enumerate(en_blanco):
+        seguidas = seguidas + 1 if blanca else 0
+        if seguidas <= alto:
+            quedan.append(fila)
+    return Image.fromarray(pixeles[quedan])
 
 
 def figura_del_script(fichero, tamano, mostrar, *medido):
@@ -315,7 +329,7 @@ def componer(resultados):
     for red in ("BaseNet", con_espejo):
         aciertos = detalles[red]["por_clase"]
         por_clase[red] = {CASTELLANO[clase]: suyos for clase, suyos in aciertos.items()}
-    figura_del_script("por_clase.svg", (5, 4), p.mostrar_por_clase, por_clase)
+    figura_del_script("por_clase.svg", (5, 3.5), p.mostrar_por_clase, por_clase)
     for capitulo, fichero in (
         ("Que aprenda", "aprender.svg"),
         ("Que no memorice", "memorizar.svg"),
