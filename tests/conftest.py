@@ -52,11 +52,11 @@ def aislado(monkeypatch, tmp_path):
     imagenes = tmp_path / "imagenes"
     imagenes.mkdir()
     p.plt.close("all")  # las figuras que dejó otra prueba
-    keras.config.set_dtype_policy("float32")  # otra pudo dejar la de un procesador con bfloat16
     monkeypatch.setattr(p, "hay_conexion", lambda url: False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("PRACTICA2_IMAGENES", str(imagenes))
-    return imagenes
+    yield imagenes
+    keras.config.set_dtype_policy("float32")  # la prueba pudo dejar la de un procesador con bfloat16
 
 
 @pytest.fixture
