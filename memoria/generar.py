@@ -37,6 +37,7 @@ LEEME = AQUI.parent / "README.md"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
 AZUL, NARANJA = "#0072b2", "#e69f00"  # de Okabe e Ito: también en gris y para daltónicos
+AVES_TEST = 2903  # imágenes
 ANCHO = 6.5  # pulgadas: el de una línea de la memoria
 BLOQUE_LEEME = re.compile(r"(?<=```text\n).*?(?=```)", re.DOTALL)  # la tabla de README.md
 BLOQUE_MEMORIA = re.compile(r"CIFAR_MEMORIA = .*?(?=# Fin de la memoria)", re.DOTALL)
@@ -274,17 +275,32 @@ def figura_del_script(fichero, tamano, mostrar, *medido):
         mostrar(fichero, *medido)
     figura = plt.figure(fichero)
     figura.set_size_inches(tamano)
+    sacar_leyenda(figura)
     guardar_figura(figura, fichero)
 
 
-def figura_aves(fichero, redes):
+def sacar_leyenda(figura, caben=4):
+    """Pone encima de los ejes la leyenda que está dentro, donde puede tapar datos, si es corta."""
+    leyendas = [eje.get_legend() for eje in figura.axes if eje.get_legend()]
+    if leyendas and len(leyendas[0].get_texts()) <= caben:
+        rotulos = [texto.get_text() for texto in leyendas[0].get_texts()]
+        simbolos = leyendas[0].legend_handles
+        for leyenda in leyendas:
+            leyenda.remove()
+        figura.legend(simbolos, rotulos, loc="outside upper center", ncols=caben, frameon=False)
+
+
+def figura_aves(fichero, redes, decimales):
     """Aciertos en test de cada experimento del Apartado 3, {red: las filas de cada semilla}: la
-    media y, si hay varias, la desviación típica."""
+    media y su desviación típica o, si solo hay una, el error típico de esa proporción."""
     figura, eje = plt.subplots(figsize=(ANCHO, 3), layout="constrained")
     for (red, corridas), color, marca in zip(redes.items(), (AZUL, NARANJA), "os"):
         nombres = [fila["experimento"].split(", ", 1)[1] for fila in corridas[0]]
         test = [[100 * fila["test"] for fila in de_uno] for de_uno in zip(*corridas)]
-        error = [stdev(de_uno) if len(de_uno) > 1 else 0 for de_uno in test]
+        error = [
+            stdev(de_uno) if len(de_uno) > 1 else (de_uno[0] * (100 - de_uno[0]) / AVES_TEST) ** 0.5
+            for de_uno in test
+        ]
         alturas = [i + 0.1 * (marca == "s") for i in range(len(nombres))]
         eje.errorbar(
             [mean(de_uno) for de_uno in test],
@@ -298,8 +314,10 @@ def figura_aves(fichero, redes):
     eje.set_yticks(range(len(nombres)), nombres)
     eje.invert_yaxis()
     eje.set_xlabel("Aciertos en test (%)")
+    eje.xaxis.set_major_formatter(decimales)
     eje.grid(axis="x", alpha=0.3)
     eje.legend()
+    sacar_leyenda(figura)
     guardar_figura(figura, fichero)
 
 
@@ -354,7 +372,7 @@ def componer(resultados):
         ],
         "MobileNetV2 (ImageNet)": [medido["filas"] for medido in resultados["imagenet"].values()],
     }
-    figura_aves("aves.svg", redes)
+    figura_aves("aves.svg", redes, p.DECIMALES)
     componer_pdf(AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 

@@ -56,7 +56,7 @@ def aislado(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("PRACTICA2_IMAGENES", str(imagenes))
     yield imagenes
-    keras.config.set_dtype_policy("float32")  # la prueba pudo dejar la de un procesador con bfloat16
+    keras.config.set_dtype_policy("float32")  # con bfloat16 pudo dejar otra
 
 
 @pytest.fixture
