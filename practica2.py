@@ -467,8 +467,8 @@ NO_MEMORIZAR = Capitulo(
 def probar_pasos(capitulo, receta, epocas, datos, sesion):
     """Prueba los pasos de un capítulo desde una receta y devuelve aquella a la que llega. Se queda
     el que suma en validación más de dos veces el ruido y se descarta el que lo resta; el que no
-    decide, según lo lleve la red final, que se eligió en la memoria con tres semillas y
-    entrenamientos enteros. Todos quedan en la tabla."""
+    decide, según lo lleve la red final, que se eligió antes, en validación y con entrenamientos
+    enteros. Todos quedan en la tabla."""
     descartados = []
     actual = entrenar_receta(receta, datos, epocas, sesion.semilla)
     anotar_paso(f"{capitulo.nombre}: de partida", actual, datos, sesion)
@@ -994,7 +994,8 @@ def capas_escala(vectores):
     media = unitarios.mean(0)
     # La misma varianza para todos los canales: cambia la escala, pero no lo que pesa cada uno.
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
-    # En float32, porque en float16 el cuadrado de la norma de un vector se desborda.
+    # En float32: en float16 la norma se desborda con activaciones grandes, y restar la media pierde
+    # cifras.
     return [
         layers.Activation(raiz_cuadrada),
         layers.UnitNormalization(dtype="float32"),
@@ -1104,14 +1105,14 @@ LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
 RECORTE_MINIMO = 176  # px de 224; con recortes menores, al ave le faltan partes
 TASA_AJUSTE = 2e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
 MEZCLAS = (0.0, 0.5, 1.0)  # fracciones del ajuste que se prueban: nada, la mitad y entero
-MEZCLA = 0.5  # la que se queda, si ninguna otra gana por más de
-ERRORES_TIPICOS = 2  # veces lo que cambiaría la diferencia con otras imágenes de validación
+MEZCLA = 0.5  # la preferida, una de MEZCLAS: se queda si ninguna otra gana claramente
+ERRORES_TIPICOS = 2  # gana claramente si su ventaja pasa de tantas veces su error típico
 
 
 def ajustar(datos, vectores, discriminante, sesion):
-    """3.2. Entrena la red entera desde el discriminante, la cabeza que más acierta con la red
-    congelada: una al azar mandaría gradientes sin sentido a la red. Anota el resultado y lo
-    enseña."""
+    """3.2. Entrena la red entera desde el discriminante, en la memoria la cabeza que más acierta
+    con la red congelada. Lo habitual es no partir de una al azar, cuyos primeros gradientes no
+    dicen nada de las aves; la memoria mide cuánto cambia. Anota el resultado y lo enseña."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
     modelo = construir_ajuste(base, cabeza_discriminante(vectores, discriminante))
@@ -1125,18 +1126,18 @@ def ajustar(datos, vectores, discriminante, sesion):
         partial(adam_ciclo, tasa_de_ajuste(base)),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
     )
-    mezcla, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
+    mezclado, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
     prob_test = predecir(modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
-    sesion.probabilidades[experimento] = mezcla.prob_val, prob_test
+    sesion.probabilidades[experimento] = mezclado.prob_val, prob_test
     sesion.anotar(
-        medir_red("3.2", experimento, mezcla, datos, prob_test=prob_test),
+        medir_red("3.2", experimento, mezclado, datos, prob_test=prob_test),
         curvas=ajuste.hist.history,
         mezclas=probadas,
     )
-    prob_val = predecir_con_espejo(modelo, datos.val.x, LOTE_EXTRACCION, mezcla.prob_val)
+    prob_val = predecir_con_espejo(modelo, datos.val.x, LOTE_EXTRACCION, mezclado.prob_val)
     prob_test = predecir_con_espejo(modelo, datos.test.x, LOTE_EXTRACCION, prob_test)
     sesion.anotar(
-        medir_red("3.2", f"{experimento}, con espejo", mezcla, datos, prob_val, prob_test),
+        medir_red("3.2", f"{experimento}, con espejo", mezclado, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
     )
     mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
@@ -1148,21 +1149,25 @@ def ajustar(datos, vectores, discriminante, sesion):
 
 
 def cabeza_discriminante(vectores, discriminante):
-    """El discriminante lineal, escrito como una capa softmax que da las mismas clases. Sus
-    probabilidades son demasiado tajantes, porque con tan pocas imágenes por canal la varianza de
-    cada clase parece menor de lo que es; las corrige la temperatura que menos pérdida da en
-    validación (Guo et al., 2017). No lleva dropout: sus pesos, grandes y de signos opuestos, se
-    compensan entre canales, y sin la mitad de ellos no aciertan."""
+    """El discriminante lineal, la búsqueda ya ajustada de probar_clasificadores, escrito como una
+    cabeza cuya capa softmax da las mismas clases. Sus probabilidades son demasiado tajantes, porque
+    con tan pocas imágenes por canal la varianza dentro de las clases parece menor de lo que es; las
+    corrige la temperatura que menos pérdida da en validación (Guo et al., 2017). No lleva dropout:
+    sus pesos, grandes y de signos opuestos, se compensan entre canales, y si se apaga la mitad de
+    los canales deja de acertar."""
     puntos = discriminante.decision_function(normalize(raiz_cuadrada(vectores.val.x)))
 
     def perdida(factor):
         return log_loss(vectores.val.y, softmax(factor * puntos, axis=1))
 
     factor = minimize_scalar(perdida, bounds=(0, 1), method="bounded").x  # 1 / temperatura
-    pca, lda = (paso for _, paso in discriminante.best_estimator_.steps)
     cabeza = construir_cabeza(vectores, capas_escala(vectores.train.x))
-    *_, normalizacion, salida = cabeza.layers
-    # pca y normalizacion restan la misma media; normalizacion divide, además, entre una escala.
+    normalizacion, salida = cabeza.layers[-2:]
+    # De un vector u de norma 1, con m la media de train, el discriminante da (u - m)·Pᵀ·Wᵀ + b: P
+    # son las componentes de PCA, y W y b, los coeficientes de LDA. A salida le llega
+    # (u - m) / escala, de modo que su núcleo es escala·Pᵀ·Wᵀ.
+    pca = discriminante.best_estimator_.named_steps["pca"]
+    lda = discriminante.best_estimator_.named_steps["lineardiscriminantanalysis"]
     escala = keras.ops.convert_to_numpy(normalizacion.variance) ** 0.5
     nucleo = escala.T * (pca.components_.T @ lda.coef_.T)
     salida.set_weights([factor * nucleo, factor * lda.intercept_])
@@ -1184,23 +1189,24 @@ def tasa_de_ajuste(base):
 
 
 def recortar_y_reflejar(x, y, azar):
-    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados a su
-    tamaño y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3) ->
-    recortes float32 (n, lado, lado, 3), y sus clases."""
+    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados al
+    tamaño de esta y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3)
+    -> recortes float32 (n, lado, lado, 3), y sus clases."""
     recortes = np.empty(x.shape, "float32")
     for recorte, imagen in zip(recortes, x):
-        tamano = imagen.shape[:2]
-        lado = azar.integers(RECORTE_MINIMO, tamano[0] + 1)
-        arriba, izquierda = azar.integers(0, tamano[0] - lado + 1, 2)
-        caja = (izquierda, arriba, izquierda + lado, arriba + lado)
-        trozo = Image.fromarray(imagen).resize(tamano, Image.BILINEAR, caja)
+        lado = len(imagen)
+        lado_recorte = azar.integers(RECORTE_MINIMO, lado + 1)
+        arriba, izquierda = azar.integers(0, lado - lado_recorte + 1, 2)
+        caja = (izquierda, arriba, izquierda + lado_recorte, arriba + lado_recorte)
+        trozo = Image.fromarray(imagen).resize((lado, lado), Image.BILINEAR, caja)
         recorte[:] = np.fliplr(trozo) if azar.random() < 0.5 else trozo
     return recortes, y
 
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
     """Deja en el modelo una mezcla de los pesos de antes y de después del ajuste fino: los de antes
-    conservan lo que servía para otras imágenes (Wortsman et al., 2022).
+    conservan lo que servía para otras imágenes (Wortsman et al., 2022). La pérdida, aquí sin label
+    smoothing, cuenta también lo bien calibradas que están las probabilidades.
 
     Devuelve el Entrenamiento con las probabilidades de validación de esos pesos, y lo probado:
     [(fracción ajustada, aciertos, pérdida)].
@@ -1837,7 +1843,8 @@ def guardar_figuras(figuras, carpeta):
 
 
 def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
-    """Pérdida y aciertos por época, en train y en validación, con la mejor época."""
+    """Pérdida y aciertos por época, en train y en validación, con la mejor época y, si cambia y se
+    ha guardado, la tasa de aprendizaje. Dice además cuánto acierta la mejor época."""
     val = hist.history["val_accuracy"]
     mejor = int(np.argmax(val)) + 1
     print(

@@ -232,7 +232,9 @@ def test_la_escala_de_las_cabezas_sale_solo_de_train():
 @pytest.mark.parametrize("precision", MIXTAS)
 def test_la_escala_no_desborda_en_precision_mixta(precision, en_precision):
     en_precision(precision)
-    vectores = 20 * conjunto_al_azar(20, 2, (2048,)).x  # norma de unos 500: su cuadrado no cabe
+    vectores = (
+        100 * conjunto_al_azar(20, 2, (2048,)).x
+    )  # el cuadrado de la norma de la raíz no cabe
     escalados = keras.Sequential(p.capas_escala(vectores))(vectores)
     assert np.std(escalados) == pytest.approx(1, rel=0.05)
 
