@@ -290,7 +290,74 @@ def sacar_leyenda(figura, caben=4):
         figura.legend(simbolos, rotulos, loc="outside upper center", ncols=caben, frameon=False)
 
 
-def figura_aves(fichero, redes, decimales):
+def figuras_de_cifar(p, filas, detalles):
+    """Las de los apartados 1 y 2 y del Bonus."""
+    for fichero, red in (
+        ("curvas_basenet.svg", "BaseNet"),
+        ("curvas_basenet_mejorada.svg", "BaseNet mejorada"),
+        ("curvas_generalista.svg", "Generalista, 100 clases, con espejo"),
+        ("curvas_destilada.svg", "Especialista destilada, con espejo"),
+    ):
+        figura_evolucion(p, fichero, detalles[red])
+    for capitulo, fichero in (
+        ("Que aprenda", "aprender.svg"),
+        ("Que no memorice", "memorizar.svg"),
+    ):
+        suyas = [fila for fila in filas if fila["experimento"].startswith(f"{capitulo}: ")]
+        descartados = [
+            fila["experimento"].split(": ")[1]
+            for fila in suyas
+            if detalles[fila["experimento"]].get("se_queda") is False
+        ]
+        pasos = [SimpleNamespace(**fila) for fila in suyas]
+        figura_del_script(fichero, (3.2, 2.6), p.mostrar_pasos, pasos, descartados)
+    por_clase = {}
+    for fichero, red in (
+        ("confusion_basenet.svg", "BaseNet"),
+        ("confusion.svg", "BaseNet mejorada, con espejo"),
+    ):
+        por_clase[red] = {
+            CASTELLANO[clase]: aciertos for clase, aciertos in detalles[red]["por_clase"].items()
+        }
+        confusion = detalles[red]["confusion"]
+        clases = list(por_clase[red])
+        figura_del_script(fichero, (4.7, 3.9), p.mostrar_confusion, clases, confusion)
+    figura_del_script("por_clase.svg", (5, 3.5), p.mostrar_por_clase, por_clase)
+
+
+def figuras_de_aves(p, resultados):
+    """Las del Apartado 3, con las dos redes."""
+    imagenet = resultados["imagenet"]["7"]["detalles"]
+    for sufijo, detalle in (
+        ("", resultados["detalles"]["ResNet50, ajuste fino"]),
+        ("_imagenet", imagenet["MobileNetV2, ajuste fino"]),
+    ):
+        figura_evolucion(p, f"curvas_ajuste_fino{sufijo}.svg", detalle)
+        figura_del_script(
+            f"proyeccion{sufijo}.svg",
+            (ANCHO, 2.8),
+            p.mostrar_proyeccion,
+            detalle["proyeccion"],
+        )
+    de_resnet = [fila for fila in resultados["filas"] if fila["apartado"].startswith("3")]
+    pesos = resultados["partes"]["3/7"]["origen"][-1]
+    redes = {
+        "ResNet50 (destilada)" if pesos == "otros pesos" else f"ResNet50 ({pesos})": [
+            de_resnet,
+            *(medido["filas"] for medido in resultados.get("3", {}).values()),
+        ],
+        "MobileNetV2 (ImageNet)": [medido["filas"] for medido in resultados["imagenet"].values()],
+    }
+    figura_aciertos_aves("aves.svg", redes, p.DECIMALES)
+
+
+def figura_evolucion(p, fichero, detalle):
+    """Pérdida y aciertos por época de una red, con la tasa si cambia."""
+    hist = SimpleNamespace(history=detalle["curvas"])
+    figura_del_script(fichero, (ANCHO, 2), partial(p.mostrarEvolucion, hist))
+
+
+def figura_aciertos_aves(fichero, redes, decimales):
     """Aciertos en test de cada experimento del Apartado 3, {red: las filas de cada semilla}: la
     media y su desviación típica o, si solo hay una, el error típico de esa proporción."""
     figura, eje = plt.subplots(figsize=(ANCHO, 3), layout="constrained")
@@ -316,8 +383,7 @@ def figura_aves(fichero, redes, decimales):
     eje.set_xlabel("Aciertos en test (%)")
     eje.xaxis.set_major_formatter(decimales)
     eje.grid(axis="x", alpha=0.3)
-    eje.legend()
-    sacar_leyenda(figura)
+    figura.legend(loc="outside upper center", ncols=len(redes), frameon=False)
     guardar_figura(figura, fichero)
 
 
@@ -327,52 +393,8 @@ def componer(resultados):
 
     p = medir.p
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
-    detalles, imagenet = resultados["detalles"], resultados["imagenet"]["7"]["detalles"]
-    for fichero, detalle in (
-        ("curvas_basenet.svg", detalles["BaseNet"]),
-        ("curvas_basenet_mejorada.svg", detalles["BaseNet mejorada"]),
-        ("curvas_generalista.svg", detalles["Generalista, 100 clases, con espejo"]),
-        ("curvas_destilada.svg", detalles["Especialista destilada, con espejo"]),
-        ("curvas_ajuste_fino.svg", detalles["ResNet50, ajuste fino"]),
-        ("curvas_ajuste_fino_imagenet.svg", imagenet["MobileNetV2, ajuste fino"]),
-    ):
-        hist = SimpleNamespace(history=detalle["curvas"])
-        figura_del_script(fichero, (ANCHO, 2), partial(p.mostrarEvolucion, hist))
-    con_espejo = "BaseNet mejorada, con espejo"
-    for fichero, red in (("confusion_basenet.svg", "BaseNet"), ("confusion.svg", con_espejo)):
-        clases = [CASTELLANO[clase] for clase in detalles[red]["por_clase"]]
-        confusion = detalles[red]["confusion"]
-        figura_del_script(fichero, (4.7, 3.9), p.mostrar_confusion, clases, confusion)
-    por_clase = {}
-    for red in ("BaseNet", con_espejo):
-        aciertos = detalles[red]["por_clase"]
-        por_clase[red] = {CASTELLANO[clase]: suyos for clase, suyos in aciertos.items()}
-    figura_del_script("por_clase.svg", (5, 3.5), p.mostrar_por_clase, por_clase)
-    for capitulo, fichero in (
-        ("Que aprenda", "aprender.svg"),
-        ("Que no memorice", "memorizar.svg"),
-    ):
-        filas, descartados = [], []
-        for fila in resultados["filas"]:
-            if fila["experimento"].startswith(f"{capitulo}: "):
-                filas.append(SimpleNamespace(**fila))
-                if detalles[fila["experimento"]].get("se_queda") is False:
-                    descartados.append(fila["experimento"].split(": ")[1])
-        figura_del_script(fichero, (3.2, 2.6), p.mostrar_pasos, filas, descartados)
-    for fichero, detalle in (
-        ("proyeccion.svg", detalles["ResNet50, ajuste fino"]),
-        ("proyeccion_imagenet.svg", imagenet["MobileNetV2, ajuste fino"]),
-    ):
-        medido = detalle["proyeccion"]
-        figura_del_script(fichero, (ANCHO, 2.8), p.mostrar_proyeccion, medido)
-    redes = {
-        "ResNet50 (destilada)": [
-            [fila for fila in resultados["filas"] if fila["apartado"].startswith("3")],
-            *(medido["filas"] for medido in resultados.get("3", {}).values()),
-        ],
-        "MobileNetV2 (ImageNet)": [medido["filas"] for medido in resultados["imagenet"].values()],
-    }
-    figura_aves("aves.svg", redes, p.DECIMALES)
+    figuras_de_cifar(p, resultados["filas"], resultados["detalles"])
+    figuras_de_aves(p, resultados)
     componer_pdf(AQUI / "memoria.pdf")
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
