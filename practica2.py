@@ -84,13 +84,13 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from PIL import Image
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
-from scipy.stats import binomtest, sem
+from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix, log_loss, top_k_accuracy_score
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
@@ -197,7 +197,7 @@ class Sesion:
 
 @dataclass(frozen=True)
 class Entrenamiento:
-    """Una red entrenada, en su mejor época de validación."""
+    """Una red entrenada y lo que predice de las imágenes de validación."""
 
     modelo: keras.Model
     hist: keras.callbacks.History
@@ -209,14 +209,15 @@ def entrenar(
     construir, datos, semilla, fases, lote, optimizador,
     perdida="categorical_crossentropy", paciencia=None,
 ):  # fmt: skip
-    """Entrena un modelo y lo deja en su mejor época de validación; no mira datos.test.
+    """Entrena un modelo con datos.train y lo mide en cada época con datos.val.
 
     construir()          devuelve el modelo sin compilar
     fases                [(épocas, transformar)]: transformar(x, y, azar) cambia en ellas cada lote
                          de train, y nunca los de validación; None no cambia nada
     optimizador(pasos)   devuelve el optimizador de un entrenamiento de tantos pasos
     perdida              una de Keras, o una función (y, probabilidades)
-    paciencia            épocas sin mejorar tras las que para (None: entrena todas)
+    paciencia            épocas sin mejorar en validación tras las que para; queda la mejor época de
+                         la última fase (None: entrena todas y queda la última)
 
     Parte siempre de la semilla: el resultado no depende de lo que se haya entrenado antes, salvo
     que construir devuelva, como en el ajuste fino, un modelo que ya ha aprendido.
@@ -233,8 +234,8 @@ def entrenar(
             x, y, batch_size = datos.train.x, datos.train.y, lote
         else:
             x, y, batch_size = Lotes(datos.train, lote, transformar, semilla + hechas), None, None
-        if hechas + epocas == total:  # la última fase
-            callbacks.append(mejor_epoca(paciencia or total))
+        if paciencia and hechas + epocas == total:
+            callbacks.append(parar_si_no_mejora(paciencia))
         modelo.fit(
             x,
             y,
@@ -278,17 +279,18 @@ def apartado1(sesion):
         fases=[(sesion.alcance.epocas_basenet, None)],
         lote=LOTE_BASENET,
         optimizador=adam,
+        paciencia=sesion.alcance.epocas_basenet,  # no para, pero queda la mejor época
     )
     prob_test = predecir(basenet.modelo, datos.test.x)
+    confusion = contar_confusiones(datos, prob_test)
     sesion.anotar(
         medir_red("1", "BaseNet", basenet, datos, prob_test=prob_test),
         curvas=basenet.hist.history,
         pares=nombrar_peores_pares(datos, prob_test),
         por_clase=aciertos_por_clase(datos, prob_test),
-        confusion=contar_confusiones(datos, prob_test),
+        confusion=confusion,
     )
     mostrarEvolucion(basenet.hist, "BaseNet: evolución")
-    confusion = sesion.detalles["BaseNet"]["confusion"]
     mostrar_confusion("BaseNet: matriz de confusión", datos.clases, confusion)
     mostrar_predicciones("BaseNet: imágenes de test", datos, prob_test)
     pausa("1.2: resultados de BaseNet")
@@ -539,14 +541,14 @@ def entrenar_red_final(datos, sesion):
     prob_val = predecir_con_espejo(mejorada.modelo, datos.val.x)
     prob_test = predecir_con_espejo(mejorada.modelo, datos.test.x)
     sesion.probabilidades[CON_ESPEJO] = prob_val, prob_test
+    confusion = contar_confusiones(datos, prob_test)
     sesion.anotar(
         medir_red("2", CON_ESPEJO, mejorada, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
         por_clase=aciertos_por_clase(datos, prob_test),
-        confusion=contar_confusiones(datos, prob_test),
+        confusion=confusion,
     )
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
-    confusion = sesion.detalles[CON_ESPEJO]["confusion"]
     mostrar_confusion(f"{CON_ESPEJO}: matriz de confusión", datos.clases, confusion)
     mostrar_peores_pares(f"{CON_ESPEJO}: pares más confundidos", datos, prob_test)
     mostrar_predicciones(f"{CON_ESPEJO}: imágenes de test", datos, prob_test)
@@ -566,7 +568,7 @@ def entrenar_receta(receta, datos, epocas, semilla):
         LOTE,
         receta.optimizador,
         keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
-        receta.paciencia,
+        receta.paciencia or epocas,
     )
 
 
@@ -1066,11 +1068,11 @@ def probar_clasificadores(vectores, sesion):
         clasificador.fit(train, clases)
         resultado = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
         elegido = decir_lo_elegido(clasificador)
-        puntos_val, puntos_test = puntuar(clasificador, val), puntuar(clasificador, test)
-        sesion.probabilidades[experimento] = puntos_val, puntos_test
+        prob_val, prob_test = puntuar(clasificador, val), puntuar(clasificador, test)
+        sesion.probabilidades[experimento] = prob_val, prob_test
         con_perdida = hasattr(clasificador, "predict_proba")
         sesion.anotar(
-            medir(resultado, vectores, puntos_val, puntos_test, con_perdida),
+            medir(resultado, vectores, prob_val, prob_test, con_perdida),
             elegido=elegido,
         )
     return dict(clasificadores)
@@ -1104,9 +1106,8 @@ def puntuar(clasificador, x):
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
 RECORTE_MINIMO = 176  # px de 224; con recortes menores, al ave le faltan partes
 TASA_AJUSTE = 2e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
-MEZCLAS = (0.0, 0.5, 1.0)  # fracciones del ajuste que se prueban: nada, la mitad y entero
-MEZCLA = 0.5  # la preferida, una de MEZCLAS: se queda si ninguna otra gana claramente
-ERRORES_TIPICOS = 2  # gana claramente si su ventaja pasa de tantas veces su error típico
+FRACCIONES = (0.0, 0.5, 1.0)  # del ajuste, que se prueban: nada, la mitad y entero
+PREFERIDA = 0.5  # la de ellas que se queda, salvo que otra acierte más y no pueda ser azar
 
 
 def ajustar(datos, vectores, discriminante, sesion):
@@ -1126,6 +1127,7 @@ def ajustar(datos, vectores, discriminante, sesion):
         partial(adam_ciclo, tasa_de_ajuste(base)),
         keras.losses.CategoricalCrossentropy(label_smoothing=SUAVIZADO_AVES),
     )
+    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
     mezclado, probadas = mezclar_pesos(pesos_iniciales, ajuste, datos)
     prob_test = predecir(modelo, datos.test.x, LOTE_EXTRACCION, avisar=True)
     sesion.probabilidades[experimento] = mezclado.prob_val, prob_test
@@ -1140,7 +1142,6 @@ def ajustar(datos, vectores, discriminante, sesion):
         medir_red("3.2", f"{experimento}, con espejo", mezclado, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
     )
-    mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob_test)
     mostrar_activacion("Ajuste fino: dónde mira la red", datos, modelo, prob_test)
     proyeccion = proyectar(datos, vectores, modelo, sesion.semilla)
@@ -1150,17 +1151,8 @@ def ajustar(datos, vectores, discriminante, sesion):
 
 def cabeza_discriminante(vectores, discriminante):
     """El discriminante lineal, la búsqueda ya ajustada de probar_clasificadores, escrito como una
-    cabeza cuya capa softmax da las mismas clases. Sus probabilidades son demasiado tajantes, porque
-    con tan pocas imágenes por canal la varianza dentro de las clases parece menor de lo que es; las
-    corrige la temperatura que menos pérdida da en validación (Guo et al., 2017). No lleva dropout:
-    sus pesos, grandes y de signos opuestos, se compensan entre canales, y si se apaga la mitad de
-    los canales deja de acertar."""
-    puntos = discriminante.decision_function(normalize(raiz_cuadrada(vectores.val.x)))
-
-    def perdida(factor):
-        return log_loss(vectores.val.y, softmax(factor * puntos, axis=1))
-
-    factor = minimize_scalar(perdida, bounds=(0, 1), method="bounded").x  # 1 / temperatura
+    cabeza cuya capa softmax da las mismas clases. No lleva dropout: sus pesos, grandes y de signos
+    opuestos, se compensan entre canales, y si se apaga la mitad de los canales deja de acertar."""
     cabeza = construir_cabeza(vectores, capas_escala(vectores.train.x))
     normalizacion, salida = cabeza.layers[-2:]
     # De un vector u de norma 1, con m la media de train, el discriminante da (u - m)·Pᵀ·Wᵀ + b: P
@@ -1170,8 +1162,29 @@ def cabeza_discriminante(vectores, discriminante):
     lda = discriminante.best_estimator_.named_steps["lineardiscriminantanalysis"]
     escala = keras.ops.convert_to_numpy(normalizacion.variance) ** 0.5
     nucleo = escala.T * (pca.components_.T @ lda.coef_.T)
-    salida.set_weights([factor * nucleo, factor * lda.intercept_])
+    temperatura = medir_temperatura(vectores, discriminante)
+    salida.set_weights([nucleo / temperatura, lda.intercept_ / temperatura])
     return cabeza
+
+
+def medir_temperatura(vectores, discriminante):
+    """Lo que hay que dividir los márgenes del discriminante para que su softmax pierda lo menos
+    posible (Guo et al., 2017): con tan pocas imágenes por canal, la varianza dentro de las clases
+    parece menor de lo que es, y sus probabilidades son demasiado tajantes. Sale de train, de los
+    márgenes de cada imagen en la validación cruzada: los que le da un discriminante que no la ha
+    visto."""
+    margenes = cross_val_predict(
+        discriminante.best_estimator_,
+        normalize(raiz_cuadrada(vectores.train.x)),
+        vectores.train.y.argmax(1),
+        cv=discriminante.cv,
+        method="decision_function",
+    )
+
+    def perdida(factor):
+        return log_loss(vectores.train.y, softmax(factor * margenes, axis=1))
+
+    return 1 / minimize_scalar(perdida, bounds=(0, 1), method="bounded").x
 
 
 def construir_ajuste(base, cabeza):
@@ -1205,27 +1218,21 @@ def recortar_y_reflejar(x, y, azar):
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
     """Deja en el modelo una mezcla de los pesos de antes y de después del ajuste fino: los de antes
-    conservan lo que servía para otras imágenes (Wortsman et al., 2022). La pérdida, aquí sin label
-    smoothing, cuenta también lo bien calibradas que están las probabilidades.
+    conservan lo que servía para otras imágenes (Wortsman et al., 2022).
 
     Devuelve el Entrenamiento con las probabilidades de validación de esos pesos, y lo probado:
-    [(fracción ajustada, aciertos, pérdida)].
+    [(fracción ajustada, aciertos)].
     """
+    print("  Media de los pesos de antes y de después, según la parte que pone el ajuste:")
     modelo, pesos_finales = ajuste.modelo, ajuste.modelo.get_weights()
-    prob_val, perdidas, probadas = {}, {}, []
-    for fraccion in MEZCLAS:
+    prob_val, probadas = {}, []
+    for fraccion in FRACCIONES:
         modelo.set_weights(interpolar(pesos_iniciales, pesos_finales, fraccion))
         prob_val[fraccion] = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
-        de_su_clase = prob_val[fraccion][datos.val.y == 1]
-        perdidas[fraccion] = -np.log(np.maximum(de_su_clase, keras.config.epsilon()))
         aciertos = calcularAccuracy(datos.val.y, prob_val[fraccion])
-        perdida = float(perdidas[fraccion].mean())
-        probadas.append((fraccion, aciertos, perdida))
-        print(
-            f"  {decimal(100 * fraccion, 0)} % ajustados: val. {porcentaje(aciertos)},"
-            f" pérdida {decimal(perdida, 3)}"
-        )
-    elegida = elegir_mezcla(perdidas)
+        probadas.append((fraccion, aciertos))
+        print(f"    {decimal(100 * fraccion, 0)} %: val. {porcentaje(aciertos)}")
+    elegida = elegir_fraccion(datos.val.y, prob_val)
     modelo.set_weights(interpolar(pesos_iniciales, pesos_finales, elegida))
     return replace(ajuste, prob_val=prob_val[elegida]), probadas
 
@@ -1235,20 +1242,22 @@ def interpolar(iniciales, finales, fraccion):
     return [inicial + fraccion * (final - inicial) for inicial, final in zip(iniciales, finales)]
 
 
-def elegir_mezcla(perdidas):
-    """De {fracción: pérdida de cada imagen de validación}, MEZCLA, salvo que otra pierda menos por
-    más de dos errores típicos de la diferencia: menos podría ser cosa de estas imágenes."""
-    candidatas = [MEZCLA]
-    for fraccion, suyas in perdidas.items():
-        ventaja = perdidas[MEZCLA] - suyas
-        if ventaja.mean() > ERRORES_TIPICOS * sem(ventaja):
-            candidatas.append(fraccion)
-    elegida = min(candidatas, key=lambda fraccion: perdidas[fraccion].mean())
-    if elegida == MEZCLA:
-        print("  Se queda con la mitad: ninguna otra gana por más de dos errores típicos.")
+def elegir_fraccion(y, prob_val):
+    """De {fracción: probabilidades de validación}, PREFERIDA, salvo que otra acierte más y el
+    contraste de McNemar las distinga: lo demás podría ser cosa de estas imágenes."""
+    distinguibles = [
+        fraccion
+        for fraccion, prob in prob_val.items()
+        if mcnemar(y, prob, prob_val[PREFERIDA]) < SIGNIFICACION
+    ]
+    elegida = max(
+        [PREFERIDA, *distinguibles], key=lambda fraccion: calcularAccuracy(y, prob_val[fraccion])
+    )
+    preferida, parte = f"{decimal(100 * PREFERIDA, 0)} %", f"{decimal(100 * elegida, 0)} %"
+    if elegida == PREFERIDA:
+        print(f"  Se queda el {preferida}: ninguna otra lo supera sin que pueda ser azar.")
     else:
-        parte = decimal(100 * elegida, 0)
-        print(f"  Se queda con el {parte} %: gana a la mitad por más de dos errores típicos.")
+        print(f"  Se queda el {parte}: supera al {preferida} en más de lo que daría el azar.")
     return elegida
 
 
@@ -1375,6 +1384,7 @@ def destilar(maestras, datos, epocas, semilla):
         fases_de(RECETA_FINAL, epocas, partial(preguntar, maestras)),
         LOTE,
         RECETA_FINAL.optimizador,
+        paciencia=epocas,
     )
 
 
@@ -1414,7 +1424,7 @@ class Lotes(keras.utils.PyDataset):
         self.orden = self.azar.permutation(len(self.conjunto.x))
 
 
-def mejor_epoca(paciencia):
+def parar_si_no_mejora(paciencia):
     """Early stopping: para tras esas épocas sin mejorar y deja el modelo en la mejor."""
     return keras.callbacks.EarlyStopping(
         monitor="val_accuracy",
@@ -1875,16 +1885,15 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
 
 
 def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activaciones=None):
-    """Rejilla de imágenes con su rótulo, verde si es un acierto y rojo si es un fallo, y encima, si
-    se da, un mapa de activación de cada una."""
+    """Rejilla de imágenes con su rótulo, verde si es un acierto, rojo si es un fallo y negro si no
+    es ni lo uno ni lo otro (None), y encima, si se da, un mapa de activación de cada una."""
     filas = math.ceil(len(imagenes) / columnas)
     ejes = nueva_figura(nombre, filas, columnas, (1.8 * columnas, 2.7 * filas + 0.5))
     for eje in ejes:
         eje.axis("off")
     for numero, (eje, imagen, rotulo) in enumerate(zip(ejes, imagenes, rotulos)):
-        color = "black"
-        if aciertos is not None:
-            color = "green" if aciertos[numero] else "firebrick"
+        acierto = None if aciertos is None else aciertos[numero]
+        color = {True: "green", False: "firebrick", None: "black"}[acierto]
         eje.imshow(imagen)
         if activaciones is not None:
             alto, ancho = imagen.shape[:2]
@@ -1895,7 +1904,7 @@ def mostrar_rejilla(nombre, imagenes, rotulos, aciertos=None, columnas=6, activa
                 cmap="inferno",
                 interpolation="bilinear",
             )
-        renglones = [textwrap.fill(renglon, 19) for renglon in rotulo.split("\n")]
+        renglones = [textwrap.fill(renglon, 17) for renglon in rotulo.split("\n")]
         eje.set_title("\n".join(renglones), fontsize=12, color=color)
 
 
@@ -1986,23 +1995,23 @@ def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
     Devuelve lo que acierta en todo test la clase del vecino más próximo, y la de la mayoría:
     {cuántos vecinos: aciertos}."""
     clases = vectores.train.y.argmax(1)
-    aciertos_de = {}
-    for k in (1, vecinos):
-        clasificador = KNeighborsClassifier(k, metric="cosine").fit(vectores.train.x, clases)
-        aciertos_de[k] = clasificador.score(vectores.test.x, vectores.test.y.argmax(1))
+    x, y = vectores.test.x, vectores.test.y.argmax(1)
+    uno = KNeighborsClassifier(1, metric="cosine").fit(vectores.train.x, clases)
+    varios = KNeighborsClassifier(vecinos, metric="cosine").fit(vectores.train.x, clases)
+    aciertos_de = {1: uno.score(x, y), vecinos: varios.score(x, y)}
     print(
         f"  Sin entrenar nada, el vecino más próximo acierta la especie en test el"
         f" {porcentaje(aciertos_de[1])}, y la mayoría de {vecinos}, el"
         f" {porcentaje(aciertos_de[vecinos])}."
     )
-    elegidas = np.linspace(0, len(vectores.test.x) - 1, cuantas + 2).astype(int)[1:-1]
-    cercanas_de_cada_una = clasificador.kneighbors(vectores.test.x[elegidas], return_distance=False)
+    elegidas = np.linspace(0, len(x) - 1, cuantas + 2).astype(int)[1:-1]
+    cercanas_de_cada_una = varios.kneighbors(x[elegidas], return_distance=False)
     imagenes, rotulos, aciertos = [], [], []
     for i, cercanas in zip(elegidas, cercanas_de_cada_una):
         real = datos.test.y[i].argmax()
         imagenes.append(datos.test.x[i])
         rotulos.append(f"test: {datos.clases[real]}")
-        aciertos.append(True)
+        aciertos.append(None)
         for j in cercanas:
             suya = datos.train.y[j].argmax()
             imagenes.append(datos.train.x[j])

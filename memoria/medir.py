@@ -118,6 +118,7 @@ def medir_controles(sesion):
         p.LOTE,
         receta.optimizador,
         keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
+        alcance.epocas_destilacion,
     )
     de_una, de_otra = sesion.probabilidades[p.CON_ESPEJO][0], val_con_espejo(otra, datos)
     prob_val = {nombre: val for nombre, (val, _) in sesion.probabilidades.items()} | {
@@ -182,6 +183,7 @@ def trampas_de_cifar():
         [(epocas, None)],
         p.LOTE_BASENET,
         p.adam,
+        paciencia=epocas,
     )
     receta = p.Receta(normalizar=True, aumento=True)
     aumentada = p.entrenar_receta(receta, datos, epocas, p.SEMILLA)

@@ -157,9 +157,9 @@ def test_los_detalles_cuadran_con_su_fila(pasada):
         assert cual == parametro and valor in valores and 0 < aciertos <= 1
         assert f"{parametro} = {valor}: {p.porcentaje(aciertos)}" in pasada.salida
     mezclas = detalles["ResNet50, ajuste fino"]["mezclas"]
-    assert [parte for parte, _, _ in mezclas] == list(p.MEZCLAS)
-    aciertos_de = {parte: aciertos for parte, aciertos, _ in mezclas}
-    elegida = int(re.search(r"Se queda con (?:la mitad|el (\d+) %)", pasada.salida)[1] or 50)
+    aciertos_de = dict(mezclas)
+    assert list(aciertos_de) == list(p.FRACCIONES)
+    elegida = int(re.search(r"Se queda el (\d+) %", pasada.salida)[1])
     assert filas["ResNet50, ajuste fino"]["val"] == pytest.approx(aciertos_de[elegida / 100])
     discriminante = filas["ResNet50, discriminante lineal"]["val"]
     assert aciertos_de[0] == pytest.approx(discriminante, abs=0.05)  # de ahí parte

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import MIXTAS, conjunto_al_azar
 from keras import layers
+from sklearn.base import clone
 
 import practica2 as p
 
@@ -385,24 +386,39 @@ def test_el_ajuste_fino_parte_de_la_base_y_de_la_cabeza_ya_entrenada(
     assert np.allclose(p.predecir(entera, aves.test.x), de_la_cabeza, atol=1e-3)
 
 
-def test_el_discriminante_se_escribe_como_una_capa_softmax_que_da_las_mismas_clases():
+def discriminante_de_seis_clases():
+    """Unos vectores de 16 componentes, como Datos, y su discriminante ya ajustado."""
     azar = np.random.default_rng(0)
     y = np.tile(np.eye(6), (40, 1))
     partes = [p.Conjunto(azar.gamma(2, 1 + 0.4 * y @ np.eye(6, 16)), y) for _ in range(3)]
     datos = p.Datos(*partes, tuple("abcdef"), ())
-    discriminante = p.probar_clasificadores(datos, p.Sesion(7, p.RAPIDO, DIMINUTA))[p.DISCRIMINANTE]
+    clasificadores = p.probar_clasificadores(datos, p.Sesion(7, p.RAPIDO, DIMINUTA))
+    return datos, clasificadores[p.DISCRIMINANTE]
+
+
+def test_el_discriminante_se_escribe_como_una_capa_softmax_que_da_las_mismas_clases():
+    datos, discriminante = discriminante_de_seis_clases()
     prob = p.predecir(p.cabeza_discriminante(datos, discriminante), datos.val.x)
     puntos = discriminante.decision_function(p.normalize(p.raiz_cuadrada(datos.val.x)))
     # Los logaritmos de las probabilidades son los puntos por un factor, salvo una constante.
     de_la_capa, del_discriminante = (m - m[:, :1] for m in (np.log(prob), puntos))
     factor = np.sum(de_la_capa * del_discriminante) / np.sum(del_discriminante**2)
     assert np.allclose(de_la_capa, factor * del_discriminante, atol=1e-3)
-    # Con otro, la pérdida sería mayor.
-    assert 0 < factor < 1
-    menos, este, mas = (
-        p.log_loss(datos.val.y, p.softmax(otro * factor * puntos, axis=1)) for otro in (0.9, 1, 1.1)
-    )
-    assert este < min(menos, mas)
+    assert factor == pytest.approx(1 / p.medir_temperatura(datos, discriminante), rel=1e-3)
+
+
+def test_la_temperatura_es_la_que_menos_pierde_en_train_sin_haber_visto_cada_imagen():
+    datos, discriminante = discriminante_de_seis_clases()
+    temperatura = p.medir_temperatura(replace(datos, val=None, test=None), discriminante)
+    x, y = p.normalize(p.raiz_cuadrada(datos.train.x)), datos.train.y
+    clases = y.argmax(1)
+    perdidas = np.zeros(3)
+    for de_train, fuera in discriminante.cv.split(x, clases):
+        en_el_pliegue = clone(discriminante.best_estimator_).fit(x[de_train], clases[de_train])
+        margenes = en_el_pliegue.decision_function(x[fuera]) / temperatura
+        for i, otro in enumerate((0.9, 1, 1.1)):
+            perdidas[i] += p.log_loss(y[fuera], p.softmax(otro * margenes, axis=1))
+    assert temperatura > 1 and perdidas[1] < min(perdidas[0], perdidas[2])
 
 
 def test_el_ajuste_fino_mueve_los_nucleos_y_la_cabeza_pero_no_los_sesgos_plegados(
@@ -429,36 +445,41 @@ def red_de_un_umbral():
     return keras.Sequential([keras.Input((1,)), layers.Dense(2, activation="softmax")])
 
 
-@pytest.mark.parametrize("mejor", p.MEZCLAS)
-def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_menos_pierde_en_validacion(mejor):
+@pytest.mark.parametrize("mejor", p.FRACCIONES)
+def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_mas_acierta_en_validacion(mejor):
     modelo = red_de_un_umbral()
     # El umbral es 0 antes del ajuste y 1 después; cada mezcla lo deja entre los dos.
     iniciales, finales = ([np.array([[0.0, 10.0]]), np.array([0.0, -10.0 * u])] for u in (0, 1))
     modelo.set_weights(finales)
-    x = np.linspace(-0.04, 1.16, 13, dtype="float32")[:, None]
+    x = np.linspace(-0.02, 1.18, 25, dtype="float32")[:, None]
     y = np.eye(2)[(x[:, 0] > mejor).astype(int)]
     datos = p.Datos(*[p.Conjunto(x, y)] * 3, ("a", "b"), ())
     mezcla, probadas = p.mezclar_pesos(iniciales, p.Entrenamiento(modelo, None, 1.0, None), datos)
     assert modelo.get_weights()[1] == pytest.approx([0, -10 * mejor])
     assert p.calcularAccuracy(y, mezcla.prob_val) == 1
     assert np.array_equal(mezcla.prob_val, p.predecir(modelo, x))
-    assert [parte for parte, _, _ in probadas] == list(p.MEZCLAS)
-    assert min(probadas, key=lambda probada: probada[2])[:2] == (mejor, 1)
+    assert [fraccion for fraccion, _ in probadas] == list(p.FRACCIONES)
+    assert max(probadas, key=lambda probada: probada[1]) == (mejor, 1)
 
 
 @pytest.mark.parametrize(
-    "ventajas, elegida",
+    "aciertos, elegida",
     [
-        ({0.0: [0.1] * 20, 1.0: [-0.1] * 20}, 0.0),  # siempre gana la primera
-        ({0.0: [-0.1] * 20, 1.0: [0.1] * 20}, 1.0),
-        ({0.0: [0.1] * 20, 1.0: [0.2] * 20}, 1.0),  # ganan las dos
-        ({0.0: [0.0] * 20, 1.0: [-0.1] * 20}, 0.5),
-        ({0.0: [1.1, -1.0] * 10, 1.0: [0.0] * 20}, 0.5),  # gana, pero por menos que su ruido
+        ({0.0: 20, 1.0: 2}, 0.0),
+        ({0.0: 2, 1.0: 20}, 1.0),
+        ({0.0: 18, 1.0: 20}, 1.0),  # ganan las dos
+        ({0.0: 10, 1.0: 2}, 0.5),
+        ({0.0: 15, 1.0: 10}, 0.5),  # gana, pero podría ser azar: 5 a 0, p = 0,06
+        ({0.0: 16, 1.0: 10}, 0.0),  # 6 a 0, p = 0,03
     ],
 )
-def test_otra_mezcla_que_la_mitad_ha_de_ganar_por_mas_que_su_ruido(ventajas, elegida):
-    perdidas = {fraccion: 5 - np.array(ventaja) for fraccion, ventaja in ventajas.items()}
-    assert p.elegir_mezcla(perdidas | {0.5: np.full(20, 5.0)}) == elegida
+def test_otra_mezcla_que_la_mitad_ha_de_ganar_por_mas_que_el_azar(aciertos, elegida):
+    y = np.eye(2)[[0] * 20]
+    prob_val = {
+        fraccion: np.eye(2)[[0] * cuantos + [1] * (20 - cuantos)]
+        for fraccion, cuantos in (aciertos | {0.5: 10}).items()
+    }
+    assert p.elegir_fraccion(y, prob_val) == elegida
 
 
 @pytest.mark.parametrize("precision", MIXTAS)
