@@ -81,7 +81,12 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "semillas": ("medir_semilla",),
     "ablacion": ("medir_ablacion",),
 }
-NO_MIDEN = {"PARTES", "MEMORIA", "imprimir_resumen"}  # main llega a ellas desde cualquier parte
+NO_MIDEN = {  # main llega a ellas desde cualquier parte
+    "PARTES",
+    "MEMORIA",
+    "imprimir_resumen",
+    "minutos_previstos",
+}
 DE_RESUMEN = ("pasos/7", "12bonus", "3/7")  # las que dan sus filas, por apartados, en este orden
 
 
