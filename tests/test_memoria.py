@@ -359,6 +359,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 
 TODAS = set(generar.RAICES)
 DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "ablacion"}
+DEL_BONUS = {"12bonus", "semillas"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
 
@@ -366,7 +367,8 @@ DE_AVES = {"3", "imagenet", "contrastes"}
     "fichero, viejo, nuevo, cambian",
     [
         ("SCRIPT", "ARBOLES = 150", "ARBOLES = 151", {"3", "imagenet"}),
-        ("SCRIPT", "(y + prob) / 2", "(y + 2 * prob) / 3", {"12bonus", "semillas"}),
+        ("SCRIPT", "(y + prob) / 2", "(y + 2 * prob) / 3", DEL_BONUS),
+        ("SCRIPT", "epocas_generalista: int = 2", "epocas_generalista: int = 3", DEL_BONUS),
         ("SCRIPT", "\nLOTE = 128", "\nLOTE = 64", DE_CIFAR),
         ("SCRIPT", "RECORTE_MINIMO = 176", "RECORTE_MINIMO = 180", DE_AVES),
         ("SCRIPT", "patience=paciencia", "patience=3", TODAS),
