@@ -559,7 +559,7 @@ def entrenar_red_final(datos, sesion):
 
 
 def entrenar_receta(receta, datos, epocas, semilla):
-    """Entrena desde cero la red de una receta."""
+    """Entrena desde cero la red de una receta, que queda en su mejor época aunque no pare antes."""
     fases = fases_de(receta, epocas, aumentar)
     return entrenar(
         partial(construir_mejorada, receta, datos, 32 if len(fases) == 1 else None),
