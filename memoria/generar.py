@@ -109,7 +109,8 @@ def definiciones():
     practica2.py y medir.py."""
     codigos, usos = {}, {}
     for fichero in (SCRIPT, MEDIR):
-        for nodo in ast.parse(fichero.read_text(encoding="utf-8")).body:
+        sentencias = ast.parse(fichero.read_text(encoding="utf-8")).body
+        for nodo in [trozo for sentencia in sentencias for trozo in trocear(sentencia)]:
             for nombre in nombres_que_define(nodo):
                 quitar_docstrings(nodo)
                 codigos[nombre] = ast.unparse(nodo)
@@ -120,10 +121,23 @@ def definiciones():
     return codigos, usos
 
 
+def trocear(sentencia):
+    """Los campos de una clase que no es más que campos con su valor, como Alcance: cada uno es solo
+    de las partes que lo usan. Cualquier otra sentencia, entera."""
+    if isinstance(sentencia, ast.ClassDef):
+        campos = [n for n in sentencia.body if isinstance(n, ast.AnnAssign) and n.value]
+        if len(campos) == len(sentencia.body) - bool(ast.get_docstring(sentencia)):
+            return campos
+    return [sentencia]
+
+
 def nombres_que_define(nodo):
-    """Los nombres que una sentencia del módulo define: una función, una clase o unas constantes."""
+    """Los nombres que define una sentencia del módulo o un campo: una función, una clase, unas
+    constantes o el campo."""
     if isinstance(nodo, (ast.FunctionDef, ast.ClassDef)):
         return [nodo.name]
+    if isinstance(nodo, ast.AnnAssign):
+        return [nodo.target.id]
     if isinstance(nodo, ast.Assign):
         return [n.id for destino in nodo.targets for n in ast.walk(destino) if hasattr(n, "id")]
     return []

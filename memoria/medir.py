@@ -40,7 +40,7 @@ ABLACION = {  # lo que cambia de ella
     "sin L2": {"l2": 0.0},
     "sin label smoothing": {"suavizado": 0.0},
     "con dropout": {"dropout": 0.2},
-    "sin CutMix": {"cutmix": False},
+    "con CutMix": {"cutmix": True},
     "con early stopping": {"paciencia": 5},
     "con el doble de filtros": {"filtros": p.RECETA_FINAL.filtros},
 }
@@ -116,7 +116,7 @@ def medir_controles(sesion):
         sesion.semilla,
         p.fases_de(receta, alcance.epocas_destilacion, p.aumentar),
         p.LOTE,
-        receta.optimizador,
+        partial(p.sgd_ciclo, p.TASA_DESTILACION),
         keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
         alcance.epocas_destilacion,
     )

@@ -28,7 +28,7 @@ from keras import layers  # isort: skip
 META = 0.726  # test de la mejor solución pública; aquí, en validación
 EPOCAS_PUBLICAS, LOTE_PUBLICO = 84, 64  # las que entrena esa solución, y sus lotes
 EPOCAS_NUESTRAS = 12  # un ciclo corto: basta para pasar la meta
-NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False, cutmix=False)  # la que antes aprende
+NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False)  # la que antes aprende
 PASOS, VUELTAS = 12, 5  # de entrenamiento de cada rival y veces que se alternan
 
 

@@ -254,6 +254,21 @@ def test_la_memoria_lleva_todas_las_filas_con_sus_cifras(pdf):
         assert re.search(en_la_tabla, pdf), fila["experimento"]
 
 
+def test_la_memoria_lleva_el_estudio_de_la_red_final_con_sus_diferencias(pdf):
+    estudio = json.loads((RAIZ / "memoria/estudio_red.json").read_text(encoding="utf-8"))
+    de_partida = np.array(estudio["red"][0]["val"])
+    for fila in estudio["red"][1:]:
+        val = np.array(fila["val"])
+        diferencias = 100 * (val - de_partida)
+        error = diferencias.std(ddof=1) / len(diferencias) ** 0.5
+        cifras = [100 * np.mean(fila["train"]), 100 * val.mean()]
+        texto = "".join(p.decimal(cifra, 1) for cifra in cifras)
+        texto += p.decimal(diferencias.mean(), 1, "+").replace("-", "−") + p.decimal(error, 1)
+        nombre = fila["cambio"].replace(" ", "")
+        distingue = abs(diferencias.mean()) > 2.776 * error
+        assert nombre + texto + ("sedistingue" if distingue else "nosedistingue") in pdf, nombre
+
+
 def test_el_pdf_guardado_es_el_que_sale_de_los_resultados(pdf):
     assert texto_del_pdf(RAIZ / "memoria/memoria.pdf") == pdf
 
@@ -359,6 +374,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 
 TODAS = set(generar.RAICES)
 DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "ablacion"}
+DEL_BONUS = {"12bonus", "semillas"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
 
@@ -366,7 +382,8 @@ DE_AVES = {"3", "imagenet", "contrastes"}
     "fichero, viejo, nuevo, cambian",
     [
         ("SCRIPT", "ARBOLES = 150", "ARBOLES = 151", {"3", "imagenet"}),
-        ("SCRIPT", "(y + prob) / 2", "(y + 2 * prob) / 3", {"12bonus", "semillas"}),
+        ("SCRIPT", "(y + prob) / 2", "(y + 2 * prob) / 3", DEL_BONUS),
+        ("SCRIPT", "epocas_generalista: int = 2", "epocas_generalista: int = 3", DEL_BONUS),
         ("SCRIPT", "\nLOTE = 128", "\nLOTE = 64", DE_CIFAR),
         ("SCRIPT", "RECORTE_MINIMO = 176", "RECORTE_MINIMO = 180", DE_AVES),
         ("SCRIPT", "patience=paciencia", "patience=3", TODAS),

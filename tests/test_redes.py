@@ -184,7 +184,7 @@ def test_los_recortes_pequenos_son_los_de_las_primeras_epocas_y_la_red_los_admit
     lados = []
 
     def anotar(lado, receta, x, y, azar):
-        lados.append((lado, receta.cutmix))
+        lados.append((lado, receta.color))
         return aumentar(lado, receta, x, y, azar)
 
     aumentar = p.aumentar
@@ -195,7 +195,7 @@ def test_los_recortes_pequenos_son_los_de_las_primeras_epocas_y_la_red_los_admit
     assert [lados.count((lado, True)) for lado in (p.LADO_RECORTE, 32)] == [4, 3]
     assert len(red.hist.history["loss"]) == len(red.hist.history["val_accuracy"]) == 5
     lados.clear()
-    p.entrenar_receta(replace(MEJORADA, recortes=False, cutmix=False), datos, 1, 7)
+    p.entrenar_receta(replace(MEJORADA, recortes=False, color=False), datos, 1, 7)
     p.entrenar_receta(p.Receta(aumento=True, recortes=True), datos, 1, 7)  # BaseNet no los admite
     assert set(lados) == {(32, False)}
     lados.clear()
@@ -360,7 +360,7 @@ def test_las_fases_se_siguen_con_una_sola_historia_y_un_solo_ciclo(datos):
         return keras.optimizers.SGD(p.ciclo(0.01, cuantos))
 
     fases = [(1, partial(fase, "una")), (2, partial(fase, "otra"))]
-    entrenada = p.entrenar(p.construir_basenet, datos, 7, fases, 50, optimizador)
+    entrenada = p.entrenar(p.construir_basenet, datos, 7, fases, 50, optimizador, paciencia=3)
     # Keras pide además dos lotes de cada fase, para saber de qué forma son.
     assert vistas == ["una"] * (2 + 2) + ["otra"] * (2 + 4)
     assert pasos == [6] and int(entrenada.modelo.optimizer.iterations) == 6
@@ -570,17 +570,17 @@ def test_un_paso_que_no_decide_se_hace_como_en_la_red_final(datos, sesion, monke
         ("sube", "normalizar", True),
         ("baja mucho", "residual", True),
         ("sube poco y la final lo lleva", "aumento", True),
-        ("baja poco y la final lo lleva", "cutmix", True),
+        ("baja poco y la final lo lleva", "color", True),
         ("no cambia y la final no lo lleva", "paciencia", 3),
     )
     partida = p.Receta(suavizado=0.1)
     llega = p.probar_pasos(p.Capitulo("Cap", pasos, ruido=0.025), partida, 4, datos, sesion)
     con = replace(partida, normalizar=True)  # cada paso parte de lo que se ha quedado
     aumentada = replace(con, aumento=True)
-    mezclada = replace(aumentada, cutmix=True)
-    parada = replace(mezclada, paciencia=3)
+    coloreada = replace(aumentada, color=True)
+    parada = replace(coloreada, paciencia=3)
     residual = replace(con, residual=True)
-    assert recetas == [partida, con, residual, aumentada, mezclada, parada] and llega == mezclada
+    assert recetas == [partida, con, residual, aumentada, coloreada, parada] and llega == coloreada
     assert [r.val for r in sesion.resultados] == [0.4, 0.5, 0.4, 0.52, 0.48, 0.48]
     esperados = {  # puntos, si decide y si se queda; 0,05 es el ruido dos veces
         "sube": (0.1, True, True),
