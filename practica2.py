@@ -1278,7 +1278,7 @@ def comparar_en_test(datos, sesion):
 
 # Con cuatro veces más imágenes y menos épocas memoriza menos: hay que frenarla menos.
 RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
-TASA_DESTILACION = 0.05  # la cuarta parte: parte de una red que ya sabe, y la entera lo deshace
+TASA_DESTILACION = 0.05  # la cuarta parte que desde cero: la alumna ya sabe lo que la generalista
 GENERALISTA, COMITE = "Generalista, 25 clases, con espejo", "Comité, 25 clases, con espejo"
 DESTILADA = "Especialista destilada, con espejo"
 
