@@ -326,7 +326,7 @@ def adam(pasos):
 # ===== APARTADO 2: mejora de BaseNet =============================================================
 
 LOTE = 128  # imágenes; 88 pasos por época
-TASA_SGD = 0.2  # pico del ciclo; con la mitad o el doble acierta lo mismo
+TASA_SGD = 0.2  # pico del ciclo; ni la mitad ni el doble se distinguen de él
 TASA_ADAM_CICLO = 2e-3  # pico del ciclo; el doble de la constante, y de media la misma
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
@@ -422,10 +422,10 @@ RECETA_FINAL = Receta(
     aumento=True,  # una imagen reflejada o desplazada es de la misma clase: sin él, -4,9 ± 0,5
     recortes=True,  # la mitad de coste por época (Touvron et al., 2019), por 1,1 ± 0,6
     color=True,  # con la luz de otra hora la clase es la misma; no decide: sin él, +0,4 ± 0,5
-    l2=1e-3,  # sin ella, -2,6 ± 0,4; con el doble o con la mitad, lo mismo
+    l2=1e-3,  # sin ella, -2,6 ± 0,4; ni el doble ni la mitad se distinguen
     suavizado=0.1,  # el de Szegedy et al. (2016); no decide: sin él, +0,1 ± 0,4
     dropout=0.0,  # con 0,2, -0,8 ± 0,5
-    cutmix=False,  # con él, -0,5 ± 0,4: si no suma, sobra
+    cutmix=False,  # con él, -0,5 ± 0,4: no suma
 )
 
 
@@ -1112,9 +1112,9 @@ PREFERIDA = 0.5  # la de ellas que se queda, salvo que otra acierte más y no pu
 
 
 def ajustar(datos, vectores, discriminante, sesion):
-    """3.2. Entrena la red entera desde el discriminante, en la memoria la cabeza que más acierta
-    con la red congelada. Lo habitual es no partir de una al azar, cuyos primeros gradientes no
-    dicen nada de las aves; la memoria mide cuánto cambia. Anota el resultado y lo enseña."""
+    """3.2. Entrena la red entera desde el discriminante, al que en la memoria ninguna otra cabeza
+    supera con la red congelada. Lo habitual es no partir de una al azar, cuyos primeros gradientes
+    no dicen nada de las aves; la memoria mide cuánto cambia. Anota el resultado y lo enseña."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
     modelo = construir_ajuste(base, cabeza_discriminante(vectores, discriminante))
