@@ -3,10 +3,9 @@
 12bonus, pasos/7 y 3/7 hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los pasos de
 2.1 y 2.2 aparte porque no necesitan lo demás, y el 3 con ResNet50; imagenet/7 hace otra vez el 3,
 con MobileNetV2 y sus pesos de ImageNet. Con 8 y 9 en lugar de 7, lo mismo con otra semilla, que
-cambia también la validación; semillas/8 es 12bonus con la 8, y mide además si cada pieza del Bonus
-hace falta. Lo que sigue no lo hace una ejecución normal: contrastes cae a propósito en las trampas
-que se evitan; y ablacion quita de la receta final cada ingrediente, o pone cada uno de los
-descartados, con tres semillas: ablacion/sin L2/8…
+cambia también la validación; semillas/8 es 12bonus con la 8. Lo que sigue no lo hace una ejecución
+normal: contrastes cae a propósito en las trampas que se evitan; y ablacion quita de la receta final
+cada ingrediente, o pone cada uno de los descartados, con tres semillas: ablacion/sin L2/8…
 """
 
 import sys
@@ -61,13 +60,9 @@ def medir_cifar():
 
 
 def medir_semilla(semilla):
-    """Lo mismo con otra semilla: sus filas y los controles del Bonus."""
-    sesion = ejecutar_cifar(semilla)
-    return {
-        "filas": [asdict(resultado) for resultado in sesion.resultados],
-        "controles": medir_controles(sesion),
-        "maquina": sesion.maquina,
-    }
+    """Las filas de lo mismo con otra semilla."""
+    medido = de_la_sesion(ejecutar_cifar(semilla))
+    return {"filas": medido["filas"], "maquina": medido["maquina"]}
 
 
 def ejecutar_cifar(semilla):
@@ -100,41 +95,6 @@ def empezar(semilla):
     p.PRESENTACION.carpeta = FIGURAS if semilla == p.SEMILLA else None
     p.titulo(f"Semilla {semilla}", datos)
     return sesion, datos
-
-
-def medir_controles(sesion):
-    """Aciertos en validación, con espejo, del Bonus de una sesión y de lo que lo pone a prueba: un
-    comité de dos especialistas, que solo difieren en la semilla; y la destilada sin maestras, que
-    aprende solo de las clases."""
-    datos = p.datos_cifar(sesion.cifar, p.CLASES, sesion.semilla)
-    alcance, receta = sesion.alcance, p.RECETA_FINAL
-    otra = p.entrenar_receta(receta, datos, alcance.epocas_mejorada, sesion.semilla + 100)
-    generalista = sesion.redes["Generalista, 100 clases, con espejo"].modelo
-    sin_maestras = p.entrenar(  # cambia los pesos de la generalista, que ya no hacen falta
-        lambda: p.restringir(generalista),
-        datos,
-        sesion.semilla,
-        p.fases_de(receta, alcance.epocas_destilacion, p.aumentar),
-        p.LOTE,
-        partial(p.sgd_ciclo, p.TASA_DESTILACION),
-        keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
-        alcance.epocas_destilacion,
-    )
-    de_una, de_otra = sesion.probabilidades[p.CON_ESPEJO][0], val_con_espejo(otra, datos)
-    prob_val = {nombre: val for nombre, (val, _) in sesion.probabilidades.items()} | {
-        "Comité de dos especialistas": (de_una + de_otra) / 2,
-        "Destilada sin maestras": val_con_espejo(sin_maestras, datos),
-    }
-    return {
-        nombre: p.calcularAccuracy(datos.val.y, prob)
-        for nombre, prob in prob_val.items()
-        if prob.shape[1] == p.CLASES
-    }
-
-
-def val_con_espejo(entrenamiento, datos):
-    """Probabilidades de validación de una red que mira cada imagen y su reflejo."""
-    return p.predecir_con_espejo(entrenamiento.modelo, datos.val.x)
 
 
 def medir_aves(preentrenada, carpeta, semilla):

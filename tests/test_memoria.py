@@ -391,7 +391,6 @@ DE_AVES = {"3", "imagenet", "contrastes"}
         ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
         ("MEDIR", "EPOCAS_ABLACION = 20", "EPOCAS_ABLACION = 21", {"ablacion"}),
-        ("MEDIR", "val_con_espejo(otra, datos)", "val_con_espejo(otra, todas)", {"semillas"}),
         ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
     ],
 )
