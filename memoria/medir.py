@@ -43,7 +43,6 @@ ABLACION = {  # lo que cambia de ella
     "con dropout": {"dropout": 0.2},
     "con CutMix": {"cutmix": True},
     "con early stopping": {"paciencia": 5},
-    "con el doble de filtros": {"filtros": p.RECETA_FINAL.filtros},
 }
 
 MOBILENETV2 = p.RedPreentrenada(
