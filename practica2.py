@@ -1391,7 +1391,7 @@ def destilar(maestras, datos, epocas, semilla):
 
 def preguntar(maestras, lado, receta, x, y, azar):
     """El lote aumentado y, como clase de cada imagen, la media de la cierta y de la que le dan las
-    maestras, que la ven tan recortada y mezclada como la alumna (Beyer et al., 2022)."""
+    maestras, que la ven tan recortada como la alumna (Beyer et al., 2022)."""
     x, y = aumentar(lado, receta, x, y, azar)
     prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
     return x, (y + prob) / 2
