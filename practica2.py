@@ -1626,9 +1626,9 @@ PRESENTACION = SimpleNamespace(
 CIFAR_MEMORIA = ("CIFAR-100 real", "todas las imágenes")
 AVES_MEMORIA = ("CUB-200-2011 real", "100 de sus 200 especies", "otros pesos")
 MEMORIA = {
-    "BaseNet": (0.454800, 0.0108, CIFAR_MEMORIA),
-    "BaseNet mejorada": (0.856400, 0.0042, CIFAR_MEMORIA),
-    "BaseNet mejorada, con espejo": (0.866800, 0.0028, CIFAR_MEMORIA),
+    "BaseNet": (0.454800, 0.0101, CIFAR_MEMORIA),
+    "BaseNet mejorada": (0.856400, 0.0037, CIFAR_MEMORIA),
+    "BaseNet mejorada, con espejo": (0.866800, 0.0044, CIFAR_MEMORIA),
     "ResNet50, solo la salida": (0.830865, None, AVES_MEMORIA),
     "ResNet50, nueva FC y salida": (0.811574, None, AVES_MEMORIA),
     "ResNet50, SVM lineal": (0.766793, None, AVES_MEMORIA),
@@ -1637,10 +1637,10 @@ MEMORIA = {
     "ResNet50, sin average pooling": (0.820875, None, AVES_MEMORIA),
     "ResNet50, ajuste fino": (0.841199, None, AVES_MEMORIA),
     "ResNet50, ajuste fino, con espejo": (0.845677, None, AVES_MEMORIA),
-    "Generalista, 100 clases, con espejo": (0.723100, 0.0002, CIFAR_MEMORIA),
-    "Generalista, 25 clases, con espejo": (0.866000, 0.0023, CIFAR_MEMORIA),
-    "Comité, 25 clases, con espejo": (0.883600, 0.0, CIFAR_MEMORIA),
-    "Especialista destilada, con espejo": (0.876400, 0.004, CIFAR_MEMORIA),
+    "Generalista, 100 clases, con espejo": (0.723100, 0.0009, CIFAR_MEMORIA),
+    "Generalista, 25 clases, con espejo": (0.866000, 0.0028, CIFAR_MEMORIA),
+    "Comité, 25 clases, con espejo": (0.883600, 0.0025, CIFAR_MEMORIA),
+    "Especialista destilada, con espejo": (0.876400, 0.0029, CIFAR_MEMORIA),
 }
 # Fin de la memoria
 
