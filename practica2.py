@@ -364,9 +364,9 @@ def apartado2(sesion):
 class Receta:
     """Todo lo que se decide sobre la red mejorada y su entrenamiento; por defecto, BaseNet.
 
-    Lo que va desde batch normalization hasta las conexiones residuales, y L2 y dropout, son de la
-    red profunda: sin filtros no hacen nada. El blanqueo cuenta con que se normaliza; los recortes,
-    el color y CutMix, con que se aumentan los datos.
+    Batch normalization, el blanqueo, las conexiones residuales, los recortes, L2 y dropout son de
+    la red profunda: sin filtros no hacen nada. El blanqueo cuenta con que se normaliza; los
+    recortes, el color y CutMix, con que se aumentan los datos.
     """
 
     # Para que aprenda:
@@ -410,7 +410,8 @@ def sgd_ciclo(tasa, pasos):
 
 
 # La red final, con la razón de cada valor. Las cifras son puntos de validación, de media en cinco
-# semillas y con su error típico, al cambiar ese valor (memoria, «Por qué esta red»).
+# semillas y con su error típico, al cambiar solo ese valor en la receta que la precedió, que era
+# esta con CutMix (memoria, «Por qué esta red»).
 RECETA_FINAL = Receta(
     normalizar=True,  # el blanqueo cuenta con ella
     filtros=(64, 128, 256),  # la mitad, -3,0 ± 0,3; la mitad más, +1,3 ± 0,5 al doble de coste
@@ -419,12 +420,12 @@ RECETA_FINAL = Receta(
     blanqueo=True,  # una primera capa ya aprendida
     residual=True,  # hacen entrenable lo profundo (He et al., 2016): sin ellas, -1,0 ± 0,3
     paciencia=None,  # lo mejor llega al final del ciclo: parar antes lo pierde
-    aumento=True,  # una imagen reflejada o desplazada es de la misma clase: sin él, -4,9 ± 0,5
-    recortes=True,  # la mitad de coste por época (Touvron et al., 2019), por 1,1 ± 0,6
+    aumento=True,  # una imagen reflejada es de la misma clase: sin él ni CutMix, -4,9 ± 0,5
+    recortes=True,  # la mitad de coste por época (Touvron et al., 2019); sin ellos, +1,1 ± 0,6
     color=True,  # con la luz de otra hora la clase es la misma; no decide: sin él, +0,4 ± 0,5
     l2=1e-3,  # sin ella, -2,6 ± 0,4; ni el doble ni la mitad se distinguen
     suavizado=0.1,  # el de Szegedy et al. (2016); no decide: sin él, +0,1 ± 0,4
-    dropout=0.0,  # con 0,2, -0,8 ± 0,5
+    dropout=0.0,  # con 0,2, -0,8 ± 0,5; y -0,9 ± 0,2 si ninguna de las dos lleva CutMix
     cutmix=False,  # con él, -0,5 ± 0,4: no suma
 )
 
@@ -435,7 +436,7 @@ class Capitulo:
 
     nombre: str
     pasos: tuple  # (nombre, lo que cambia de la receta, su nuevo valor): una sola cosa cada uno
-    ruido: float  # lo que otra semilla cambia lo que suma o resta un paso: su desviación típica
+    ruido: float  # cuánto cambia con otra semilla lo que suma o resta un paso (desviación típica)
 
 
 APRENDER = Capitulo(
@@ -498,8 +499,8 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
             print(f"  {puntos}: {'mejora' if diferencia > 0 else 'empeora'}; {destino}.")
         else:
             print(
-                f"  {puntos}: no decide, porque otra semilla cambia hasta"
-                f" {decimal(200 * capitulo.ruido, 1)}; {destino}, como en la red final."
+                f"  {puntos}: no decide, porque otra semilla lo puede cambiar en"
+                f" {decimal(200 * capitulo.ruido, 1)} puntos; {destino}, como en la red final."
             )
         hechas = len(prueba.hist.history["loss"])
         if hechas < epocas:
@@ -835,9 +836,9 @@ def centrar_pesos(modelo):
 
 
 def plegar(modelo):
-    """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución que la
-    precede, que ha de tener una (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo.
-    El sesgo que resulta queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
+    """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución
+    que ha de ir justo delante (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo. El
+    sesgo que resulta queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
     no debe moverse."""
 
     def copiar(capa):
@@ -1169,11 +1170,11 @@ def cabeza_discriminante(vectores, discriminante):
 
 
 def medir_temperatura(vectores, discriminante):
-    """Lo que hay que dividir los márgenes del discriminante para que su softmax pierda lo menos
-    posible (Guo et al., 2017): con tan pocas imágenes por canal, la varianza dentro de las clases
-    parece menor de lo que es, y sus probabilidades son demasiado tajantes. Sale de train, de los
-    márgenes de cada imagen en la validación cruzada: los que le da un discriminante que no la ha
-    visto."""
+    """Por cuánto hay que dividir los márgenes del discriminante para que la pérdida de su softmax
+    sea la menor posible (Guo et al., 2017): con tan pocas imágenes por canal, la varianza dentro de
+    las clases parece menor de lo que es, y sus probabilidades son demasiado tajantes. Sale de
+    train, de los márgenes de cada imagen en la validación cruzada: los que le da un discriminante
+    que no la ha visto."""
     margenes = cross_val_predict(
         discriminante.best_estimator_,
         normalize(raiz_cuadrada(vectores.train.x)),
@@ -1256,14 +1257,15 @@ def elegir_fraccion(y, prob_val):
     )
     preferida, parte = f"{decimal(100 * PREFERIDA, 0)} %", f"{decimal(100 * elegida, 0)} %"
     if elegida == PREFERIDA:
-        print(f"  Se queda el {preferida}: ninguna otra lo supera sin que pueda ser azar.")
+        print(f"  Se queda el {preferida}: ninguna otra acierta más de lo que daría el azar.")
     else:
         print(f"  Se queda el {parte}: supera al {preferida} en más de lo que daría el azar.")
     return elegida
 
 
 def comparar_en_test(datos, sesion):
-    """Las comparaciones que pide el guion, en una frase cada una; todas las redes, sin espejo."""
+    """Las comparaciones que pide el guion y la del ajuste fino con la cabeza de la que parte, en
+    una frase cada una; todas las redes, sin espejo."""
     red = sesion.preentrenada.nombre
     for uno, otro in (
         (FC, SALIDA),
@@ -1276,9 +1278,9 @@ def comparar_en_test(datos, sesion):
 
 # ===== BONUS: de una generalista de las 100 clases a una especialista de las 25 ==================
 
-# Con cuatro veces más imágenes y menos épocas memoriza menos: hay que frenarla menos.
+# Con cuatro veces más imágenes y menos épocas debería memorizar menos: se la frena menos.
 RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
-TASA_DESTILACION = 0.05  # la cuarta parte que desde cero: la alumna ya sabe lo que la generalista
+TASA_DESTILACION = 0.05  # la cuarta parte de TASA_SGD: la alumna no parte de cero
 GENERALISTA, COMITE = "Generalista, 25 clases, con espejo", "Comité, 25 clases, con espejo"
 DESTILADA = "Especialista destilada, con espejo"
 
@@ -1303,7 +1305,8 @@ def bonus(sesion):
         maestras.append(especialista.modelo)
         formar_comite(generalista, especialista, datos, sesion)
         comparar(COMITE, CON_ESPEJO, datos, sesion)
-    print(f"\n  Destilación: una especialista aprende de {len(maestras)} maestras")
+    de_quien = "de las dos" if especialista else "de la generalista"
+    print(f"\n  Destilación: otra especialista aprende {de_quien}")
     destilada = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
     anotar_con_espejo(DESTILADA, destilada, datos, sesion)
     comparar(DESTILADA, GENERALISTA, datos, sesion)
@@ -1323,7 +1326,6 @@ def entrenar_generalista(datos, sesion):
     generalista = entrenar_receta(
         RECETA_GENERALISTA, datos, sesion.alcance.epocas_generalista, sesion.semilla
     )
-    sesion.redes[experimento] = generalista
     anotar_con_espejo(experimento, generalista, datos, sesion)
     _, prob_test = sesion.probabilidades[experimento]
     superclases = keras.utils.to_categorical(sesion.cifar.superclases)  # (100, 20)
@@ -2001,8 +2003,8 @@ def mostrar_vecinos(nombre, datos, vectores, cuantas=4, vecinos=5):
     varios = KNeighborsClassifier(vecinos, metric="cosine").fit(vectores.train.x, clases)
     aciertos_de = {1: uno.score(x, y), vecinos: varios.score(x, y)}
     print(
-        f"  Sin entrenar nada, el vecino más próximo acierta la especie en test el"
-        f" {porcentaje(aciertos_de[1])}, y la mayoría de {vecinos}, el"
+        f"  Sin entrenar nada, el vecino más próximo acierta la especie en el"
+        f" {porcentaje(aciertos_de[1])} de las imágenes de test, y la mayoría de {vecinos}, en el"
         f" {porcentaje(aciertos_de[vecinos])}."
     )
     elegidas = np.linspace(0, len(x) - 1, cuantas + 2).astype(int)[1:-1]
@@ -2083,8 +2085,8 @@ def mostrar_proyeccion(nombre, proyeccion):
 
 
 # ===== LECTURA DE DATOS Y PESOS ==================================================================
-# No hace falta leerla para seguir la práctica. Aquí un archivo está comprimido (tar, zip…); los
-# demás son ficheros.
+# No hace falta leerla para seguir la práctica. Aquí «archivo» es siempre uno comprimido (tar,
+# zip…); a los demás se los llama ficheros.
 
 AQUI = Path(__file__).resolve().parent  # las rutas no dependen de la carpeta de trabajo
 VARIABLE_IMAGENES = "PRACTICA2_IMAGENES"  # nombra otra carpeta en lugar de imagenes/
@@ -2349,7 +2351,7 @@ def nombrar_sobras(partes, preentrenada):
         for que in guarda & no_se_lee.keys():
             sobras[no_se_lee[que]].append(nombre)
     for motivo, nombres in sobras.items():
-        resto = f" y otros {len(nombres) - 4}" if len(nombres) > 4 else ""
+        resto = f" y {len(nombres) - 4} más" if len(nombres) > 4 else ""
         print(f"  Sin usar en {raiz}: {', '.join(nombres[:4])}{resto}: {motivo}.")
 
 
@@ -2527,7 +2529,7 @@ def huella_de(fichero, huella):
 
 
 def partir(x, y, x_test, y_test, clases, origen, semilla):
-    """Datos con la validación apartada de train; y, en one-hot."""
+    """Datos con la validación apartada de train. Las clases, y e y_test, van en one-hot."""
     val = mascara_validacion(y.argmax(1), semilla)
     return Datos(
         train=Conjunto(x[~val], y[~val]),
@@ -3318,8 +3320,8 @@ MINUTOS_RAPIDO = {"1": 0.1, "2": 1.8, "3": 0.8, "bonus": 0.4}
 
 def main(argumentos=None, preentrenada=RESNET50):
     """Ejecuta la práctica con la red preentrenada que se diga y devuelve su Sesion. ErrorEntrada si
-    una entrada está mal y ErrorNumerico si una red no se puede entrenar; con eso o con Ctrl-C
-    imprime lo medido y lo propaga."""
+    una entrada está mal y ErrorNumerico si una red no se puede entrenar; si ya ha empezado alguna
+    parte, con eso o con Ctrl-C imprime antes lo medido."""
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras

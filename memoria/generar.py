@@ -105,14 +105,13 @@ def huella(parte):
 
 
 def definiciones():
-    """{nombre: su código, sin comentarios ni docstrings} y {nombre: los que usa}, de lo que definen
+    """{nombre: su código, sin comentarios ni textos} y {nombre: los que usa}, de lo que definen
     practica2.py y medir.py."""
     codigos, usos = {}, {}
     for fichero in (SCRIPT, MEDIR):
-        sentencias = ast.parse(fichero.read_text(encoding="utf-8")).body
+        sentencias = SinTextos().visit(ast.parse(fichero.read_text(encoding="utf-8"))).body
         for nodo in [trozo for sentencia in sentencias for trozo in trocear(sentencia)]:
             for nombre in nombres_que_define(nodo):
-                quitar_docstrings(nodo)
                 codigos[nombre] = ast.unparse(nodo)
                 usos[nombre] = {n.id for n in ast.walk(nodo) if isinstance(n, ast.Name)}
                 usos[nombre] |= {n.attr for n in ast.walk(nodo) if isinstance(n, ast.Attribute)}
@@ -126,7 +125,7 @@ def trocear(sentencia):
     de las partes que lo usan. Cualquier otra sentencia, entera."""
     if isinstance(sentencia, ast.ClassDef):
         campos = [n for n in sentencia.body if isinstance(n, ast.AnnAssign) and n.value]
-        if len(campos) == len(sentencia.body) - bool(ast.get_docstring(sentencia)):
+        if len(campos) == sum(not isinstance(n, ast.Pass) for n in sentencia.body):
             return campos
     return [sentencia]
 
@@ -143,11 +142,12 @@ def nombres_que_define(nodo):
     return []
 
 
-def quitar_docstrings(nodo):
-    """Quita la docstring de una función o de una clase y las de dentro."""
-    for dentro in ast.walk(nodo):
-        if isinstance(dentro, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(dentro):
-            dentro.body[0] = ast.Pass()
+class SinTextos(ast.NodeTransformer):
+    """Cambia por pass las docstrings y los print: no cambian lo que se mide."""
+
+    def visit_Expr(self, nodo):
+        es_docstring = isinstance(nodo.value, ast.Constant)
+        return ast.Pass() if es_docstring or ast.unparse(nodo).startswith("print(") else nodo
 
 
 # ===== Los resultados ============================================================================
@@ -206,12 +206,13 @@ def poner_filas(resultados, parte, medido):
 
 
 def desviacion(resultados, experimento):
-    """Desviación típica de los aciertos en test de un experimento entre semillas, o None."""
+    """Desviación típica de los aciertos en test de un experimento entre semillas; None si no se ha
+    medido con tres, las que supone DESVIACIONES_FUERA."""
     varias = [resultados["filas"]]
     for grupo in ("semillas", "3"):
         varias += [medido["filas"] for medido in resultados.get(grupo, {}).values()]
     test = [f["test"] for filas in varias for f in filas if f["experimento"] == experimento]
-    return stdev(test) if len(test) > 1 else None
+    return stdev(test) if len(test) > 2 else None
 
 
 def bloque_memoria(resultados):

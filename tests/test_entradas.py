@@ -694,7 +694,7 @@ def test_las_clases_que_no_estan_en_las_listas_se_nombran_juntas(aislado, capsys
         shutil.copytree(aislado / ESPECIES[0], aislado / f"0{numero}.Otra")
     p.nombrar_sobras(["3"], p.RESNET50)
     (linea,) = capsys.readouterr().out.splitlines()
-    assert "010.Otra" in linea and "y otros 16" in linea
+    assert "010.Otra" in linea and "y 16 más" in linea
 
 
 def test_la_copia_que_no_se_lee_se_nombra(aislado, capsys):

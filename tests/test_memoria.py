@@ -389,6 +389,7 @@ DE_AVES = {"3", "imagenet", "contrastes"}
         ("SCRIPT", "patience=paciencia", "patience=3", TODAS),
         ("SCRIPT", "ARBOLES = 150  # ", "ARBOLES = 150  # otro comentario: ", set()),
         ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
+        ("SCRIPT", "Sin entrenar nada, el vecino", "El vecino", set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
         ("MEDIR", "EPOCAS_ABLACION = 20", "EPOCAS_ABLACION = 21", {"ablacion"}),
         ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
