@@ -24,7 +24,7 @@ import practica2 as p
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
 FIGURAS = AQUI / "figuras"
 SEMILLAS = (7, 8, 9)  # la primera es la del script
-SEMILLAS_PASOS = (7, 11)  # de 2.1 y 2.2
+SEMILLAS_PASOS = (7, 8, 11)  # de 2.1 y 2.2
 p.PRESENTACION.con_titulo = False
 
 # La receta final con la mitad de filtros, con la que se mide cada ingrediente.
