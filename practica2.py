@@ -450,7 +450,7 @@ APRENDER = Capitulo(
         ("entrada de blanqueo", "blanqueo", True),
         ("conexiones residuales", "residual", True),
     ),
-    ruido=0.02,
+    ruido=0.03,
 )
 NO_MEMORIZAR = Capitulo(
     "Que no memorice",
