@@ -597,7 +597,7 @@ def test_un_paso_que_no_decide_se_hace_como_en_la_red_final(datos, sesion, monke
         assert detalles["diferencia"] == pytest.approx(diferencia), paso
         assert (detalles["decide"], detalles["se_queda"]) == (decide, se_queda), paso
         assert frase.startswith(p.decimal(100 * diferencia, signo="+")), paso
-        assert ("no decide" in frase) != decide and "hasta 5,0" in frase or decide
+        assert ("no decide" in frase) != decide and "en 5,0 puntos" in frase or decide
         assert ("se queda" in frase) == se_queda and ("se descarta" in frase) != se_queda
         if decide:
             assert ("mejora" in frase) == (diferencia > 0) != ("empeora" in frase)
