@@ -1,8 +1,8 @@
 """Mide la práctica con practica2.py y compone memoria.pdf.
 
     python memoria/generar.py                     mide lo que falte y compone (varias horas)
-    python memoria/generar.py --apartados 3       mide solo lo que falte de esas partes; ablacion y
-                                                  ablacion/sin L2 son varias a la vez
+    python memoria/generar.py --apartados 3       mide solo lo que falte de esas partes; 3/7 es
+                                                  la de una semilla, y 3, las de todas
     python memoria/generar.py --solo-pdf          compone con los resultados guardados (segundos)
 
 Las partes y lo que mide cada una están en medir.py. Cada parte se mide en un proceso propio y se
@@ -79,7 +79,6 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "imagenet": ("medir_aves", "MOBILENETV2", "apartado3"),
     "contrastes": ("medir_contrastes",),
     "semillas": ("medir_semilla",),
-    "ablacion": ("medir_ablacion",),
 }
 NO_MIDEN = {  # main llega a ellas desde cualquier parte
     "PARTES",
@@ -177,14 +176,11 @@ def guardar(resultados, parte, medido):
         "codigo": huella(parte),
         "origen": filas[0]["origen"] if filas else [],
     }
-    grupo, *claves = parte.split("/")
+    grupo, _, semilla = parte.partition("/")
     if parte in DE_RESUMEN:
         poner_filas(resultados, parte, medido)
-    elif claves:  # una de las divididas
-        destino = resultados.setdefault(grupo, {})
-        for clave in claves[:-1]:
-            destino = destino.setdefault(clave, {})
-        destino[claves[-1]] = medido
+    elif semilla:
+        resultados.setdefault(grupo, {})[semilla] = medido
     else:
         resultados |= medido
     texto = json.dumps(resultados, ensure_ascii=False, indent=1)

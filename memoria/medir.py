@@ -3,10 +3,8 @@
 12bonus, pasos/7 y 3/7 hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los pasos de
 2.1 y 2.2 aparte porque no necesitan lo demás, y el 3 con ResNet50; imagenet/7 hace otra vez el 3,
 con MobileNetV2 y sus pesos de ImageNet. Con otro número en lugar de 7, lo mismo con otra semilla,
-que cambia también la validación; semillas/8 es 12bonus con la 8. Lo que sigue no lo hace una
-ejecución normal: contrastes cae a propósito en las trampas que se evitan; y ablacion quita de la
-receta final, con la mitad de filtros y menos épocas, un ingrediente, o pone uno de los descartados,
-con tres semillas: ablacion/sin L2/8…
+que cambia también la validación; semillas/8 es 12bonus con la 8. Y contrastes hace lo que una
+ejecución normal no hace: cae a propósito en las trampas que se evitan.
 """
 
 import sys
@@ -26,24 +24,6 @@ FIGURAS = AQUI / "figuras"
 SEMILLAS = (7, 8, 9)  # la primera es la del script
 SEMILLAS_PASOS = (7, 8, 11)  # de 2.1 y 2.2
 p.PRESENTACION.con_titulo = False
-
-# La receta final con la mitad de filtros, con la que se mide cada ingrediente.
-ESTRECHA = replace(p.RECETA_FINAL, filtros=(32, 64, 128))
-EPOCAS_ABLACION = 20
-ABLACION = {  # lo que cambia de ella
-    "tal cual": {},
-    "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
-    "sin entrada de blanqueo": {"blanqueo": False},
-    "sin conexiones residuales": {"residual": False},
-    "sin aumento de datos": {"aumento": False},
-    "sin recortes pequeños": {"recortes": False},
-    "sin cambios de color": {"color": False},
-    "sin L2": {"l2": 0.0},
-    "sin label smoothing": {"suavizado": 0.0},
-    "con dropout": {"dropout": 0.2},
-    "con CutMix": {"cutmix": True},
-    "con early stopping": {"paciencia": 5},
-}
 
 MOBILENETV2 = p.RedPreentrenada(
     nombre="MobileNetV2",
@@ -104,22 +84,6 @@ def medir_aves(preentrenada, carpeta, semilla):
     if semilla == p.SEMILLA:
         opciones += ["--figuras", str(carpeta)]
     return de_la_sesion(p.main(opciones, preentrenada))
-
-
-def medir_ablacion(variante, semilla):
-    """Aciertos en train y en validación de la receta estrecha con un ingrediente cambiado."""
-    maquina = p.preparar_entorno(semilla)
-    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, semilla)
-    receta = replace(ESTRECHA, **ABLACION[variante])
-    print(f"\nAblación: {variante}, semilla {semilla}")
-    red = p.entrenar_receta(receta, datos, EPOCAS_ABLACION, semilla)
-    train = p.calcularAccuracy(datos.train.y, p.predecir(red.modelo, datos.train.x))
-    return en_validacion(datos, red) | {
-        "train": train,
-        "epocas": len(red.hist.history["loss"]),
-        "segundos_entrenando": red.segundos,
-        "maquina": maquina,
-    }
 
 
 def medir_contrastes():
@@ -262,11 +226,6 @@ for semilla in SEMILLAS:
     PARTES[f"imagenet/{semilla}"] = partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet", semilla)
 PARTES |= {f"pasos/{semilla}": partial(medir_pasos, semilla) for semilla in SEMILLAS_PASOS}
 PARTES |= {f"semillas/{semilla}": partial(medir_semilla, semilla) for semilla in SEMILLAS[1:]}
-PARTES |= {
-    f"ablacion/{variante}/{semilla}": partial(medir_ablacion, variante, semilla)
-    for semilla in SEMILLAS
-    for variante in ABLACION
-}
 
 
 def medir(parte):

@@ -163,15 +163,13 @@ def test_guardar_cambia_las_filas_de_la_parte_y_solo_esas_y_las_ordena(resultado
 
 def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
     filas = list(resultados["filas"])
-    for pieza in ("ablacion/sin L2/7", "ablacion/sin L2/8", "ablacion/con dropout/7"):
+    for pieza in ("imagenet/7", "imagenet/8", "3/8"):
         generar.guardar(resultados, pieza, {"val": 0.5} | DE_PASO)
     generar.guardar(resultados, "pasos/8", {"filas": filas, "detalles": {}} | DE_PASO)
     guardados = generar.leer()
     assert guardados["filas"] == filas
-    assert guardados["ablacion"] == {
-        "sin L2": {"7": {"val": 0.5}, "8": {"val": 0.5}},
-        "con dropout": {"7": {"val": 0.5}},
-    }
+    assert guardados["imagenet"] == {"7": {"val": 0.5}, "8": {"val": 0.5}}
+    assert guardados["3"] == {"8": {"val": 0.5}}
     assert guardados["pasos"] == {"8": {"filas": filas, "detalles": {}}}
     assert len(guardados["partes"]) == 4
 
@@ -181,8 +179,8 @@ def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
     [
         (["--solo-pdf"], []),
         (
-            ["--apartados", "3,ablacion/sin L2"],
-            [f"{parte}/{s}" for parte in ("3", "ablacion/sin L2") for s in (7, 8, 9)],
+            ["--apartados", "3,imagenet"],
+            [f"{parte}/{s}" for parte in ("3", "imagenet") for s in (7, 8, 9)],
         ),
         (["--apartados", "semillas,pasos/7"], ["semillas/8", "semillas/9", "pasos/7"]),
         ([], list(medir.PARTES)),
@@ -222,7 +220,7 @@ def test_solo_se_mide_lo_pedido_que_no_este_ya_medido_con_este_codigo(
 
 
 def test_una_parte_que_no_existe_se_rechaza(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["generar.py", "--apartados", "ablacion/sin nada"])
+    monkeypatch.setattr(sys, "argv", ["generar.py", "--apartados", "pasos/4"])
     with pytest.raises(SystemExit, match="2"):
         generar.main()
     assert "--apartados" in capsys.readouterr().err
@@ -373,7 +371,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 # --- La huella de cada parte ---------------------------------------------------------------------
 
 TODAS = set(generar.RAICES)
-DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "ablacion"}
+DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas"}
 DEL_BONUS = {"12bonus", "semillas"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
@@ -391,7 +389,6 @@ DE_AVES = {"3", "imagenet", "contrastes"}
         ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
         ("SCRIPT", "Sin entrenar nada, el vecino", "El vecino", set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
-        ("MEDIR", "EPOCAS_ABLACION = 20", "EPOCAS_ABLACION = 21", {"ablacion"}),
         ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
     ],
 )

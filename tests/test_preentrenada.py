@@ -540,7 +540,7 @@ def test_los_vecinos_son_los_de_train_mas_parecidos_en_el_espacio_de_caracterist
         assert eje.title.get_color() == "firebrick"  # son de otra clase
     assert aves.clases[i] in de_test.get_title()
     assert aciertos == {1: 2 / 6, 2: 2 / 6}
-    assert "el vecino más próximo acierta la especie en el 33,33 % de las imágenes" in capsys.readouterr().out
+    assert "el vecino más próximo acierta la especie en el 33,33 %" in capsys.readouterr().out
 
 
 def test_la_proyeccion_pone_cada_imagen_de_test_con_su_especie_antes_y_despues(
