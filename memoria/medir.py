@@ -177,7 +177,7 @@ def test_y_entrenamiento():
         for parte in (datos.train, datos.val, datos.test)
     )
     medidos = cross_validate(
-        p.LinearDiscriminantAnalysis("lsqr", shrinkage=p.CONTRACCIONES[0]),
+        p.LinearDiscriminantAnalysis("lsqr", shrinkage=0.1),
         np.concatenate([train, val]),
         np.concatenate([datos.train.y, datos.val.y]).argmax(1),
         cv=p.StratifiedKFold(10, shuffle=True, random_state=p.SEMILLA),
