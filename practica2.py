@@ -11,7 +11,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice. Solo
              escribe en la caché de Keras lo que descarga o descomprime, y las figuras de --figuras.
-Duración:    de una hora y media a cinco horas en dos núcleos sin GPU, según el procesador.
+Duración:    con 100 especies, de hora y media a cinco horas en dos núcleos sin GPU, según cuáles.
 Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
 
 Se lee de arriba abajo: cuánto se entrena, qué tipos hay, cómo se entrena una red, los cuatro
@@ -747,8 +747,8 @@ def apartado3(sesion):
     titulo(f"APARTADO 3 · {preentrenada.nombre} en Caltech-UCSD", datos)
     print(f"  {len(datos.clases)} especies")
     imprimir_tamanos(datos)
-    print("  Las «dos últimas capas» que quita el guion son avg_pool y predictions; 3.1.A y 3.2")
-    print("  vuelven a poner la media de avg_pool, y 3.1.B no.")
+    print("  Las «dos últimas capas» que quita el guion son avg_pool y predictions. 3.1.A y 3.2")
+    print("  vuelven a poner la media de avg_pool; 3.1.B la pone tras dos convoluciones nuevas.")
     repartidas = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
     nombres = [datos.clases[clase] for clase in datos.train.y[repartidas].argmax(1)]
     mostrar_rejilla("Aves de entrenamiento", datos.train.x[repartidas], nombres)
@@ -800,15 +800,16 @@ RESNET50 = RedPreentrenada(
 
 def construir_base(preentrenada, lado=None):
     """La red preentrenada, plegada, con su preprocesado: píxeles de 0 a 255, (n, lado, lado, 3) ->
-    mapas (n, alto, ancho, canales). Sin lado admite cualquiera."""
+    mapas (n, alto, ancho, canales). Sin lado admite cualquiera, pero no se sabe de antemano cómo
+    serán los mapas, y predecir ha de saberlo."""
     entrada = keras.Input((lado, lado, 3))
     plegada = plegar(cargar_preentrenada(preentrenada, lado))
     return keras.Model(entrada, plegada(preentrenada.preprocesar(entrada)))
 
 
 def cargar_preentrenada(preentrenada, lado=None):
-    """El modelo sin cabeza, tal como lo publica Keras. ErrorEntrada si el fichero de pesos no es de
-    esa red. Sin fichero son aleatorios, pero los mismos cada vez: 3.1 y 3.2 parten de una sola
+    """El modelo sin cabeza, con los pesos del fichero; ErrorEntrada si no es de esa red. Sin
+    fichero, los pesos son aleatorios y centrados, los mismos cada vez: 3.1 y 3.2 parten de una sola
     red."""
     if preentrenada.fichero is None:
         keras.utils.set_random_seed(SEMILLA)
@@ -837,9 +838,9 @@ def centrar_pesos(modelo):
 
 def plegar(modelo):
     """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución
-    que ha de ir justo delante (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo. El
-    sesgo que resulta queda congelado, como lo estaría ella: en un ajuste fino con lotes pequeños
-    no debe moverse."""
+    que ha de ir justo delante (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo.
+    Sin ella, en el ajuste fino no hay medias que estimar con lotes pequeños. El sesgo que resulta
+    se deja congelado, como se suele dejar a ella."""
 
     def copiar(capa):
         configuracion = capa.get_config()
@@ -863,28 +864,33 @@ def plegar(modelo):
     return plegado
 
 
-def nucleo_y_sesgo(convolucion, bn):
-    """Los de la convolución que equivale a esa y a la batch normalization que la sigue. Si esta da
-    γ·(x - media) / √(varianza + ε) + β, con s = γ / √(varianza + ε) son w·s y (b - media)·s + β."""
+def nucleo_y_sesgo(conv, bn):
+    """Los de la convolución que equivale a esa, de núcleo w y sesgo b, y a la batch normalization
+    que la sigue. Si esta da γ·(x - media) / √(varianza + ε) + β, con s = γ / √(varianza + ε) son
+    w·s y (b - media)·s + β."""
     gamma, beta, media, varianza = bn.get_weights()
     escala = gamma / np.sqrt(varianza + bn.epsilon)
-    nucleo = convolucion.get_weights()[0]
-    sesgo = convolucion.get_weights()[1] if convolucion.use_bias else 0.0
+    nucleo = conv.get_weights()[0]
+    sesgo = conv.get_weights()[1] if conv.use_bias else 0.0
     sesgo = (sesgo - media) * escala + beta
-    if isinstance(convolucion, layers.DepthwiseConv2D):  # las de MobileNetV2: (h, w, canales, 1)
+    if isinstance(conv, layers.DepthwiseConv2D):  # en MobileNetV2: (alto, ancho, canales, 1)
         escala = escala[:, None]
     return [nucleo * escala, sesgo]
 
 
 def extraer(base, datos):
-    """Lo que la base calcula de las tres particiones, como Datos: la salida de su última
-    convolución, mapas (n, 7, 7, 2048) en float16, para 3.1.B; y su media espacial, que es lo que da
-    avg_pool, vectores (n, 2048), para 3.1.A. Cada imagen pasa por la red una sola vez."""
+    """Lo que la base calcula de las tres particiones, como Datos: la salida de su último bloque, ya
+    con ReLU, mapas (n, 7, 7, 2048) en float16, para 3.1.B; y su media espacial, que es lo que da
+    avg_pool, vectores (n, 2048), para 3.1.A. Cada imagen pasa por la red una sola vez.
+    ErrorNumerico si alguno no cabe en float16: con esos pesos no se puede seguir."""
     mapas, vectores = [], []
-    for parte in (datos.train, datos.val, datos.test):
-        x = predecir(base, parte.x, LOTE_EXTRACCION, "float16", avisar=True)
-        mapas.append(Conjunto(x, parte.y))
-        vectores.append(Conjunto(x.mean((1, 2), dtype="float32"), parte.y))
+    for particion in (datos.train, datos.val, datos.test):
+        x = predecir(base, particion.x, LOTE_EXTRACCION, "float16", avisar=True)
+        media = x.mean((1, 2), dtype="float32")
+        if not np.isfinite(media).all():
+            raise ErrorNumerico("la red preentrenada da valores que no son números o no caben")
+        mapas.append(Conjunto(x, particion.y))
+        vectores.append(Conjunto(media, particion.y))
     return (
         replace(datos, train=mapas[0], val=mapas[1], test=mapas[2]),
         replace(datos, train=vectores[0], val=vectores[1], test=vectores[2]),
@@ -896,15 +902,15 @@ def extraer(base, datos):
 LOTE_CABEZA = 64  # vectores o mapas
 TASA_CABEZA = 2e-3  # pico del ciclo de Adam
 SUAVIZADO_AVES = 0.1  # label smoothing de las cabezas y del ajuste fino (Szegedy et al., 2016)
-DROPOUT_CABEZA = 0.5  # hay pocas imágenes por clase (13 a 27) para cientos de miles de pesos
+DROPOUT_CABEZA = 0.5  # hay 27 imágenes por clase, o 13 en la edición de 2010, para tantos pesos
 NEURONAS_FC = 512  # de la nueva capa fully connected de 3.1.A
 CANALES_REDUCCION = 256  # de la convolución 1x1 de 3.1.B: quita 7/8 del coste de la siguiente
 EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado sería infinita
 
 
 def probar_cabezas(mapas, vectores, sesion):
-    """3.1. Todas las cabezas: las de 3.1.A sobre los vectores y la de 3.1.B sobre los mapas.
-    Devuelve el discriminante lineal, ya ajustado, del que parte 3.2."""
+    """3.1. Las cabezas y los demás clasificadores de 3.1.A, sobre los vectores, y la cabeza de
+    3.1.B, sobre los mapas. Devuelve el discriminante lineal, ya ajustado, del que parte 3.2."""
     probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, sesion)
     probar_cabeza("3.1.A", FC, cabeza_fc, vectores, sesion)
     clasificadores = probar_clasificadores(vectores, sesion)
@@ -914,7 +920,7 @@ def probar_cabezas(mapas, vectores, sesion):
 
 def probar_cabeza(apartado, nombre, construir, datos, sesion):
     """Entrenamiento, ya anotado, de la cabeza que devuelve construir(datos). Todas se entrenan
-    igual, para que solo las distinga su forma."""
+    igual, para que solo las distingan sus capas."""
     experimento = f"{sesion.preentrenada.nombre}, {nombre}"
     print(f"\n{apartado} {experimento}")
     entrenamiento = entrenar(
@@ -944,8 +950,7 @@ def probar_cabeza(apartado, nombre, construir, datos, sesion):
 
 
 def a_float32(x, y, azar):
-    """El lote, con x en float32. Los mapas están en float16; sirviéndolos por lotes, fit no los
-    convierte todos a la vez."""
+    """El lote, con x en float32: los mapas están en float16."""
     return x.astype("float32"), y
 
 
@@ -968,8 +973,8 @@ def cabeza_fc(datos):
 
 
 def cabeza_sin_pooling(datos):
-    """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y pooling, de los mapas (n, 7, 7, 2048) a
-    (n, clases). La media va ahora detrás de capas que han visto dónde está cada cosa."""
+    """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y media, de los mapas (n, 7, 7, 2048) a
+    (n, clases). La media global va ahora detrás de capas que han visto dónde está cada cosa."""
     capas = [
         layers.SpatialDropout2D(DROPOUT_CABEZA / 2),
         layers.Conv2D(CANALES_REDUCCION, 1, use_bias=False),
@@ -991,20 +996,26 @@ def construir_cabeza(datos, capas):
     return keras.Sequential([entrada, *capas, salida])
 
 
-def capas_escala(vectores):
-    """Capas que toman la raíz de cada vector, le dan norma 1, lo que iguala las imágenes muy y poco
-    contrastadas, y le restan la media de train."""
-    unitarios = normalize(raiz_cuadrada(vectores))
+def capas_escala(x_train):
+    """Capas que hacen lo que a_norma_1 y además restan la media de train y dividen por una misma
+    desviación."""
+    unitarios = a_norma_1(x_train)
     media = unitarios.mean(0)
     # La misma varianza para todos los canales: cambia la escala, pero no lo que pesa cada uno.
     varianza = np.full_like(media, ((unitarios - media) ** 2).mean())
     # En float32: en float16 la norma se desborda con activaciones grandes, y restar la media pierde
     # cifras.
     return [
-        layers.Activation(raiz_cuadrada),
+        layers.Activation(raiz_cuadrada, dtype="float32"),
         layers.UnitNormalization(dtype="float32"),
         layers.Normalization(mean=media, variance=varianza, dtype="float32"),
     ]
+
+
+def a_norma_1(x):
+    """La raíz de cada vector de x, (n, 2048), llevada a norma 1, lo que iguala las imágenes muy
+    contrastadas y las poco contrastadas."""
+    return normalize(raiz_cuadrada(x))
 
 
 def raiz_cuadrada(x):
@@ -1024,50 +1035,43 @@ HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera pa
 
 
 def probar_clasificadores(vectores, sesion):
-    """3.1.A con otros clasificadores; los hiperparámetros de dos de ellos se eligen por validación
-    cruzada en train. Los devuelve ya ajustados, por su nombre."""
+    """3.1.A con otros clasificadores; el hiperparámetro de dos de ellos se elige por validación
+    cruzada en train. Devuelve los clasificadores ya ajustados, por su nombre."""
     train, val, test = (
-        normalize(raiz_cuadrada(parte.x)) for parte in (vectores.train, vectores.val, vectores.test)
+        a_norma_1(particion.x) for particion in (vectores.train, vectores.val, vectores.test)
     )
-    clases = vectores.train.y.argmax(1)
+    etiquetas = vectores.train.y.argmax(1)
     pliegues = StratifiedKFold(
-        min(PLIEGUES, np.bincount(clases).min()),
+        min(PLIEGUES, np.bincount(etiquetas).min()),
         shuffle=True,
         random_state=sesion.semilla,
     )
-    componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])  # con pocas imágenes, menos
-    clasificadores = [
-        (
-            "SVM lineal",
-            # np.inner calcula los productos de una vez: cinco veces más rápido que "linear".
-            GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=pliegues),
-        ),
-        (
-            DISCRIMINANTE,
-            GridSearchCV(
-                make_pipeline(
-                    PCA(componentes, svd_solver="covariance_eigh"),  # el más rápido aquí
-                    LinearDiscriminantAnalysis("lsqr"),
-                ),
-                {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES},
-                cv=pliegues,
+    # Cada pliegue deja, como poco, la mitad de las imágenes: no puede haber más componentes.
+    componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])
+    clasificadores = {
+        # SVC admite una función como kernel; np.inner calcula los productos de una vez: cinco veces
+        # más rápido que "linear".
+        "SVM lineal": GridSearchCV(SVC(kernel=np.inner), {"C": C_SVM}, cv=pliegues),
+        DISCRIMINANTE: GridSearchCV(
+            make_pipeline(
+                PCA(componentes, svd_solver="covariance_eigh"),  # el más rápido aquí
+                LinearDiscriminantAnalysis("lsqr"),
             ),
+            {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES},
+            cv=pliegues,
         ),
-        (
-            "random forest",
-            RandomForestClassifier(
-                ARBOLES,
-                min_samples_leaf=HOJA,
-                n_jobs=-1,
-                random_state=sesion.semilla,
-            ),
+        "random forest": RandomForestClassifier(
+            ARBOLES,
+            min_samples_leaf=HOJA,
+            n_jobs=-1,
+            random_state=sesion.semilla,
         ),
-    ]
-    for nombre, clasificador in clasificadores:
+    }
+    for nombre, clasificador in clasificadores.items():
         experimento = f"{sesion.preentrenada.nombre}, {nombre}"
         print(f"\n3.1.A {experimento}")
         inicio = time.perf_counter()
-        clasificador.fit(train, clases)
+        clasificador.fit(train, etiquetas)
         resultado = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
         elegido = decir_lo_elegido(clasificador)
         prob_val, prob_test = puntuar(clasificador, val), puntuar(clasificador, test)
@@ -1077,7 +1081,7 @@ def probar_clasificadores(vectores, sesion):
             medir(resultado, vectores, prob_val, prob_test, con_perdida),
             elegido=elegido,
         )
-    return dict(clasificadores)
+    return clasificadores
 
 
 def decir_lo_elegido(clasificador):
@@ -1088,18 +1092,20 @@ def decir_lo_elegido(clasificador):
         aciertos = float(clasificador.best_score_)
         for nombre, valor in clasificador.best_params_.items():
             parametro = nombre.split("__")[-1]  # sin el paso del que es
-            print(f"  {parametro} = {valor}: {porcentaje(aciertos)} en la validación cruzada")
+            con_coma = f"{valor:g}".replace(".", ",")
+            print(f"  {parametro} = {con_coma}: {porcentaje(aciertos)} en la validación cruzada")
             elegido.append((parametro, valor, aciertos))
     return elegido
 
 
 def puntuar(clasificador, x):
-    """Probabilidad de cada clase, o su margen si el clasificador no las da, (n, clases)."""
+    """Probabilidad de cada clase, (n, clases), o una puntuación si el clasificador no las da: en la
+    SVM, los duelos entre pares de clases que gana."""
     if hasattr(clasificador, "predict_proba"):
         funcion = clasificador.predict_proba
     else:
         funcion = clasificador.decision_function
-    # Por trozos, porque la SVM calcula un margen por imagen y par de clases.
+    # Por trozos, porque la SVM calcula un duelo por imagen y par de clases.
     return np.concatenate([funcion(x[i : i + TROZO]) for i in range(0, len(x), TROZO)])
 
 
@@ -1108,14 +1114,15 @@ def puntuar(clasificador, x):
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
 RECORTE_MINIMO = 176  # px de 224; con recortes menores, al ave le faltan partes
 TASA_AJUSTE = 2e-3  # pico del ciclo de Adam, como fracción de lo que mide un peso de los núcleos
-FRACCIONES = (0.0, 0.5, 1.0)  # del ajuste, que se prueban: nada, la mitad y entero
-PREFERIDA = 0.5  # la de ellas que se queda, salvo que otra acierte más y no pueda ser azar
+FRACCIONES_AJUSTE = (0.0, 0.5, 1.0)  # las que se prueban: nada del ajuste, la mitad y entero
+FRACCION_PREFERIDA = 0.5  # una de ellas: se queda salvo que otra acierte más y se distingan
 
 
 def ajustar(datos, vectores, discriminante, sesion):
-    """3.2. Entrena la red entera desde el discriminante, al que en la memoria ninguna otra cabeza
-    supera con la red congelada. Lo habitual es no partir de una al azar, cuyos primeros gradientes
-    no dicen nada de las aves; la memoria mide cuánto cambia. Anota el resultado y lo enseña."""
+    """3.2. Entrena la cabeza y todos los núcleos de la red, desde el discriminante, al que en la
+    memoria ninguna otra cabeza supera con la red congelada. Lo habitual es no partir de una cabeza
+    al azar, cuyos primeros gradientes no dicen nada de las aves; la memoria mide con MobileNetV2
+    cuánto cambia. Anota el resultado y lo enseña."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
     modelo = construir_ajuste(base, cabeza_discriminante(vectores, discriminante))
@@ -1137,12 +1144,12 @@ def ajustar(datos, vectores, discriminante, sesion):
         medir_red("3.2", experimento, mezclado, datos, prob_test=prob_test),
         curvas=ajuste.hist.history,
         mezclas=probadas,
-    )
-    prob_val = predecir_con_espejo(modelo, datos.val.x, LOTE_EXTRACCION, mezclado.prob_val)
-    prob_test = predecir_con_espejo(modelo, datos.test.x, LOTE_EXTRACCION, prob_test)
-    sesion.anotar(
-        medir_red("3.2", f"{experimento}, con espejo", mezclado, datos, prob_val, prob_test),
         pares=nombrar_peores_pares(datos, prob_test),
+    )
+    val_espejo = predecir_con_espejo(modelo, datos.val.x, LOTE_EXTRACCION, mezclado.prob_val)
+    test_espejo = predecir_con_espejo(modelo, datos.test.x, LOTE_EXTRACCION, prob_test)
+    sesion.anotar(
+        medir_red("3.2", f"{experimento}, con espejo", mezclado, datos, val_espejo, test_espejo)
     )
     mostrar_peores_pares("Ajuste fino: especies más confundidas", datos, prob_test)
     mostrar_activacion("Ajuste fino: dónde mira la red", datos, modelo, prob_test)
@@ -1171,13 +1178,13 @@ def cabeza_discriminante(vectores, discriminante):
 
 def medir_temperatura(vectores, discriminante):
     """Por cuánto hay que dividir los márgenes del discriminante para que la pérdida de su softmax
-    sea la menor posible (Guo et al., 2017): con tan pocas imágenes por canal, la varianza dentro de
-    las clases parece menor de lo que es, y sus probabilidades son demasiado tajantes. Sale de
-    train, de los márgenes de cada imagen en la validación cruzada: los que le da un discriminante
-    que no la ha visto."""
+    sea la menor posible (Guo et al., 2017), desde 1: con tan pocas imágenes por componente, la
+    varianza dentro de las clases parece menor de lo que es, y sus probabilidades son demasiado
+    tajantes. Sale de train, de los márgenes de cada imagen en la validación cruzada: los que le da
+    un discriminante que no la ha visto."""
     margenes = cross_val_predict(
         discriminante.best_estimator_,
-        normalize(raiz_cuadrada(vectores.train.x)),
+        a_norma_1(vectores.train.x),
         vectores.train.y.argmax(1),
         cv=discriminante.cv,
         method="decision_function",
@@ -1191,8 +1198,8 @@ def medir_temperatura(vectores, discriminante):
 
 def construir_ajuste(base, cabeza):
     """El modelo entero: la base, avg_pool y la cabeza, que sigue entrenándose con ella."""
-    vectores = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
-    return keras.Model(base.input, cabeza(vectores))
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
+    return keras.Model(base.input, cabeza(x))
 
 
 def tasa_de_ajuste(base):
@@ -1228,7 +1235,7 @@ def mezclar_pesos(pesos_iniciales, ajuste, datos):
     print("  Media de los pesos de antes y de después, según la parte que pone el ajuste:")
     modelo, pesos_finales = ajuste.modelo, ajuste.modelo.get_weights()
     prob_val, probadas = {}, []
-    for fraccion in FRACCIONES:
+    for fraccion in FRACCIONES_AJUSTE:
         modelo.set_weights(interpolar(pesos_iniciales, pesos_finales, fraccion))
         prob_val[fraccion] = predecir(modelo, datos.val.x, LOTE_EXTRACCION)
         aciertos = calcularAccuracy(datos.val.y, prob_val[fraccion])
@@ -1245,21 +1252,22 @@ def interpolar(iniciales, finales, fraccion):
 
 
 def elegir_fraccion(y, prob_val):
-    """De {fracción: probabilidades de validación}, PREFERIDA, salvo que otra acierte más y el
-    contraste de McNemar las distinga: lo demás podría ser cosa de estas imágenes."""
+    """De {fracción: probabilidades de validación}, FRACCION_PREFERIDA, salvo que otra acierte más y
+    el contraste de McNemar las distinga: lo demás podría ser cosa de estas imágenes."""
     distinguibles = [
         fraccion
         for fraccion, prob in prob_val.items()
-        if mcnemar(y, prob, prob_val[PREFERIDA]) < SIGNIFICACION
+        if mcnemar(y, prob, prob_val[FRACCION_PREFERIDA]) < SIGNIFICACION
     ]
     elegida = max(
-        [PREFERIDA, *distinguibles], key=lambda fraccion: calcularAccuracy(y, prob_val[fraccion])
+        [FRACCION_PREFERIDA, *distinguibles],
+        key=lambda fraccion: calcularAccuracy(y, prob_val[fraccion]),
     )
-    preferida, parte = f"{decimal(100 * PREFERIDA, 0)} %", f"{decimal(100 * elegida, 0)} %"
-    if elegida == PREFERIDA:
-        print(f"  Se queda el {preferida}: ninguna otra acierta más de lo que daría el azar.")
+    print(f"  Se queda el {decimal(100 * elegida, 0)} %", end="")
+    if elegida == FRACCION_PREFERIDA:
+        print(": ninguna otra lo supera en más de lo que puede dar el azar.")
     else:
-        print(f"  Se queda el {parte}: supera al {preferida} en más de lo que daría el azar.")
+        print(": supera a la preferida en más de lo que suele dar el azar.")
     return elegida
 
 
@@ -1438,7 +1446,7 @@ def parar_si_no_mejora(paciencia):
 
 
 class ErrorNumerico(Exception):
-    """Un entrenamiento ya no puede seguir: su pérdida no es un número."""
+    """No se puede seguir: lo que da una red, o su pérdida, no es un número."""
 
 
 class Progreso(keras.callbacks.Callback):
@@ -2039,9 +2047,9 @@ def mostrar_activacion(nombre, datos, modelo, prob, cuantas=6):
 def mapas_de_activacion(modelo, x, clases):
     """Cuánto apoya cada zona de cada x a su clase, (n, alto, ancho): class activation maps (Zhou et
     al., 2016). La cabeza pesa √m, con m la media de cada mapa; como √m es la media de mapa / √m,
-    cada zona suma a la clase mapa · peso / √m, salvo un factor común a toda la imagen."""
+    cada zona suma a la clase mapa · peso / √m, salvo un factor y un sumando comunes."""
     hasta_los_mapas = keras.Model(modelo.input, modelo.get_layer("avg_pool").input)
-    mapas = hasta_los_mapas.predict(x, verbose=0) + EPSILON_RAIZ
+    mapas = hasta_los_mapas.predict(x, verbose=0).astype("float32") + EPSILON_RAIZ
     nucleo = modelo.get_weights()[-2]  # de la salida, (canales, clases); el último es su sesgo
     apoyo = nucleo.T[clases] / mapas.mean((1, 2)) ** 0.5
     return np.einsum("nhwc,nc->nhw", mapas, apoyo)
@@ -3321,7 +3329,7 @@ MINUTOS_RAPIDO = {"1": 0.1, "2": 1.8, "3": 0.8, "bonus": 0.4}
 def main(argumentos=None, preentrenada=RESNET50):
     """Ejecuta la práctica con la red preentrenada que se diga y devuelve su Sesion. ErrorEntrada si
     una entrada está mal y ErrorNumerico si una red no se puede entrenar; si ya ha empezado alguna
-    parte, con eso o con Ctrl-C imprime antes lo medido."""
+    parte, ante cualquier error o Ctrl-C imprime antes lo medido."""
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     PRESENTACION.esperar_tecla, PRESENTACION.carpeta = opciones.pausas, opciones.figuras
@@ -3497,7 +3505,8 @@ def imprimir_resumen(sesion, terminado):
     print(f"{sesion.maquina} · semilla {sesion.semilla} · {duracion(sesion.segundos)} en total")
     imprimir_origenes(sesion)
     if "Apartado 3" in sesion.origenes:
-        print("En 3.1, parámetros y tiempo son los de la cabeza; la extracción es común a todas.")
+        print("En 3.1, parámetros y tiempo son los de la cabeza, con la validación cruzada de los")
+        print("clasificadores que la llevan; la extracción es común a todas.")
     if sesion.alcance is not COMPLETO:
         print("Pasada RÁPIDA: pocas imágenes y épocas; estas cifras no son las de la práctica.")
     imprimir_resultados(sesion.resultados)

@@ -210,11 +210,12 @@ def de_la_sesion(sesion):
 
 
 def constantes():
-    """Los números de practica2.py que cita la memoria, y los de la receta final."""
+    """Los números de practica2.py que cita la memoria."""
     numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
     receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
     ruido = {capitulo.nombre: capitulo.ruido for capitulo in (p.APRENDER, p.NO_MEMORIZAR)}
-    return numeros | {"RECETA_FINAL": receta, "RUIDO": ruido}
+    rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
+    return numeros | rejillas | {"RECETA_FINAL": receta, "RUIDO": ruido}
 
 
 PARTES = {  # en el orden en que se miden: primero lo que más se mira

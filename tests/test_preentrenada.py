@@ -290,6 +290,14 @@ def test_los_clasificadores_separan_lo_separable_y_anotan_sus_filas(monkeypatch)
     }
 
 
+def test_unas_caracteristicas_que_no_caben_en_float16_paran_la_practica():
+    pixeles = keras.Input((4, 4, 3))
+    desbordada = keras.Model(pixeles, layers.Rescaling(1e6)(pixeles))
+    una = p.Conjunto(np.ones((1, 4, 4, 3), "uint8"), np.eye(1))
+    with pytest.raises(p.ErrorNumerico, match="no caben"):
+        p.extraer(desbordada, p.Datos(una, una, una, ("a",), ()))
+
+
 def test_la_c_y_la_contraccion_se_eligen_por_validacion_cruzada(monkeypatch):
     """Lo que separa las clases es poco junto al ruido de los demás canales: acierta quien se ajusta
     más a train."""
@@ -445,7 +453,7 @@ def red_de_un_umbral():
     return keras.Sequential([keras.Input((1,)), layers.Dense(2, activation="softmax")])
 
 
-@pytest.mark.parametrize("mejor", p.FRACCIONES)
+@pytest.mark.parametrize("mejor", p.FRACCIONES_AJUSTE)
 def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_mas_acierta_en_validacion(mejor):
     modelo = red_de_un_umbral()
     # El umbral es 0 antes del ajuste y 1 después; cada mezcla lo deja entre los dos.
@@ -458,7 +466,7 @@ def test_el_ajuste_se_queda_con_la_mezcla_de_pesos_que_mas_acierta_en_validacion
     assert modelo.get_weights()[1] == pytest.approx([0, -10 * mejor])
     assert p.calcularAccuracy(y, mezcla.prob_val) == 1
     assert np.array_equal(mezcla.prob_val, p.predecir(modelo, x))
-    assert [fraccion for fraccion, _ in probadas] == list(p.FRACCIONES)
+    assert [fraccion for fraccion, _ in probadas] == list(p.FRACCIONES_AJUSTE)
     assert max(probadas, key=lambda probada: probada[1]) == (mejor, 1)
 
 
