@@ -913,9 +913,10 @@ def probar_cabezas(mapas, vectores, sesion):
     3.1.B, sobre los mapas. Devuelve el discriminante lineal, ya ajustado, del que parte 3.2."""
     probar_cabeza("3.1.A", SALIDA, cabeza_salida, vectores, sesion)
     probar_cabeza("3.1.A", FC, cabeza_fc, vectores, sesion)
-    clasificadores = probar_clasificadores(vectores, sesion)
+    # Los demás clasificadores no se guardan: con 200 especies ocupan medio GB de RAM.
+    discriminante = probar_clasificadores(vectores, sesion)[DISCRIMINANTE]
     probar_cabeza("3.1.B", SIN_POOLING, cabeza_sin_pooling, mapas, sesion)
-    return clasificadores[DISCRIMINANTE]
+    return discriminante
 
 
 def probar_cabeza(apartado, nombre, construir, datos, sesion):
