@@ -253,8 +253,10 @@ def comparar_velocidad(datos):
 
 
 def construir_habitual(preentrenada, pooling=None):
-    """La red como la usan las soluciones públicas: con su preprocesado y sin plegar, congelada su
-    batch normalization."""
+    """La red como la usan las soluciones públicas: en float32, con su preprocesado y sin plegar,
+    congelada su batch normalization."""
+    precision = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
     entrada = keras.Input((p.LADO_AVES, p.LADO_AVES, 3))
     base = preentrenada.constructor(
         include_top=False,
@@ -263,7 +265,9 @@ def construir_habitual(preentrenada, pooling=None):
     )
     for capa in base.layers:
         capa.trainable = not isinstance(capa, layers.BatchNormalization)
-    return keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
+    habitual = keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
+    keras.config.set_dtype_policy(precision)
+    return habitual
 
 
 def ritmo(imagenes, hacer):
