@@ -1093,8 +1093,10 @@ def decir_lo_elegido(clasificador):
         aciertos = float(clasificador.best_score_)
         for nombre, valor in clasificador.best_params_.items():
             parametro = nombre.split("__")[-1]  # sin el paso del que es
-            con_coma = f"{valor:g}".replace(".", ",")
-            print(f"  {parametro} = {con_coma}: {porcentaje(aciertos)} en la validación cruzada")
+            print(
+                f"  {parametro} = {DECIMALES(valor)}: {porcentaje(aciertos)}"
+                " en la validación cruzada"
+            )
             elegido.append((parametro, valor, aciertos))
     return elegido
 
