@@ -80,6 +80,7 @@ with sin_lineas_de_arranque():
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from PIL import Image
 from scipy.optimize import minimize_scalar
@@ -1946,7 +1947,7 @@ def mostrar_confusion(nombre, clases, confusion):
         include_values=False,
         xticks_rotation="vertical",
         cmap="Blues",
-        im_kw={"vmin": 0, "vmax": 1},  # la misma escala en todas
+        im_kw={"norm": PowerNorm(0.5, 0, 1)},  # en todas igual; con la raíz se ven los fallos
         ax=eje,
     )
     eje.images[0].colorbar.ax.yaxis.set_major_formatter(PORCENTAJES)
@@ -1979,7 +1980,7 @@ def mostrar_por_clase(nombre, por_clase):
 
 def mostrar_pasos(nombre, filas, descartados):
     """Aciertos en train y en validación de los pasos de un capítulo, de arriba abajo; la línea que
-    los une es lo que la red ha memorizado. filas son sus Resultado."""
+    los une es la brecha de generalización. filas son sus Resultado."""
     rotulos = []
     for fila in filas[::-1]:
         paso = fila.experimento.split(": ")[1]

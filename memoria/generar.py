@@ -80,11 +80,16 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "contrastes": ("medir_contrastes",),
     "semillas": ("medir_semilla",),
 }
-NO_MIDEN = {  # main llega a ellas desde cualquier parte
-    "PARTES",
+NO_MIDEN = {  # a las primeras llega main desde cualquier parte; las que dibujan lo ya medido lo
+    "PARTES",  # dibujan otra vez al componer la memoria
     "MEMORIA",
     "imprimir_resumen",
     "minutos_previstos",
+    "mostrarEvolucion",
+    "mostrar_confusion",
+    "mostrar_pasos",
+    "mostrar_por_clase",
+    "mostrar_proyeccion",
 }
 DE_RESUMEN = ("pasos/7", "12bonus", "3/7")  # las que dan sus filas, por apartados, en este orden
 

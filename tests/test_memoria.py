@@ -388,6 +388,7 @@ DE_AVES = {"3", "imagenet", "contrastes"}
         ("SCRIPT", "ARBOLES = 150  # ", "ARBOLES = 150  # otro comentario: ", set()),
         ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
         ("SCRIPT", "Sin entrenar nada, el vecino", "El vecino", set()),
+        ("SCRIPT", 'cmap="Blues"', 'cmap="Greens"', set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
         ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
     ],
