@@ -80,8 +80,10 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "contrastes": ("medir_contrastes",),
     "semillas": ("medir_semilla",),
 }
-NO_MIDEN = {  # a las primeras llega main desde cualquier parte; las que dibujan lo ya medido lo
-    "PARTES",  # dibujan otra vez al componer la memoria
+# A las primeras llega main desde cualquier parte; las demás dibujan lo ya medido, y lo vuelven a
+# dibujar al componer la memoria.
+NO_MIDEN = {
+    "PARTES",
     "MEMORIA",
     "imprimir_resumen",
     "minutos_previstos",
