@@ -78,6 +78,8 @@ RAICES = {  # por dónde entra cada parte en el código; las demás partes de la
     "3": ("medir_aves", "apartado3"),
     "imagenet": ("medir_aves", "MOBILENETV2", "apartado3"),
     "contrastes": ("medir_contrastes",),
+    "comites": ("medir_comites",),
+    "controles": ("medir_controles",),
     "semillas": ("medir_semilla",),
 }
 # A las primeras llega main desde cualquier parte; las demás dibujan lo ya medido, y lo vuelven a

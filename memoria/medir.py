@@ -3,14 +3,16 @@
 12bonus, pasos/7 y 3/7 hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los pasos de
 2.1 y 2.2 aparte porque no necesitan lo demás, y el 3 con ResNet50; imagenet/7 hace otra vez el 3,
 con MobileNetV2 y sus pesos de ImageNet. Con otro número en lugar de 7, lo mismo con otra semilla,
-que cambia también la validación; semillas/8 es 12bonus con la 8. Y contrastes hace lo que una
-ejecución normal no hace: cae a propósito en las trampas que se evitan.
+que cambia también la validación; semillas/8 es 12bonus con la 8. Las demás hacen lo que una
+ejecución normal no hace: contrastes cae a propósito en las trampas que se evitan, y comites y
+controles miden aquello con lo que la memoria compara lo demás.
 """
 
 import sys
 import time
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 AQUI = Path(__file__).resolve().parent
@@ -188,6 +190,68 @@ def test_y_entrenamiento():
     return {"val": float(medidos["test_score"].mean()), "test": float(np.mean(en_test))}
 
 
+def medir_comites():
+    """Aciertos en test, con espejo, de la red final con cada semilla y de los comités que forman de
+    dos en dos: lo que se gana solo por ser dos, sin las clases de más de la generalista."""
+    cifar, probabilidades = p.leer_cifar(), []
+    for semilla in SEMILLAS:
+        maquina = p.preparar_entorno(semilla)
+        datos = p.datos_cifar(cifar, p.CLASES, semilla)
+        red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, semilla)
+        probabilidades.append(p.predecir_con_espejo(red.modelo, datos.test.x))
+    aciertos = partial(p.calcularAccuracy, datos.test.y)  # las de test son siempre las mismas
+    comites = {
+        "una sola": [aciertos(prob) for prob in probabilidades],
+        "de dos": [aciertos((a + b) / 2) for a, b in combinations(probabilidades, 2)],
+    }
+    return {"comites": comites, "maquina": maquina}
+
+
+def medir_controles():
+    """Con cada semilla: los aciertos de BaseNet en las imágenes de las que aprende, y en test si
+    aprende las 100 clases; y en las aves, en test, si no se hace más que cambiar la salida."""
+    cifar, controles = p.leer_cifar(), []
+    for semilla in SEMILLAS:
+        maquina = p.preparar_entorno(semilla)
+        de_25, de_100 = (p.datos_cifar(cifar, clases, semilla) for clases in (p.CLASES, 100))
+        controles.append(
+            {
+                "BaseNet, en train": acierta_basenet(de_25, de_25.train, semilla),
+                "BaseNet, 100 clases": acierta_basenet(de_100, de_100.test, semilla),
+                "ResNet50": acierta_la_salida(p.RESNET50, semilla),
+                "MobileNetV2": acierta_la_salida(MOBILENETV2, semilla),
+            }
+        )
+    return {"controles": controles, "maquina": maquina}
+
+
+def acierta_basenet(datos, conjunto, semilla):
+    """Lo que acierta en un conjunto BaseNet entrenada como en el Apartado 1, con las clases de esos
+    datos."""
+    epocas = p.COMPLETO.epocas_basenet
+    basenet = p.entrenar(
+        partial(p.construir_mejorada, p.Receta(), datos),
+        datos,
+        semilla,
+        [(epocas, None)],
+        p.LOTE_BASENET,
+        p.adam,
+        paciencia=epocas,
+    )
+    return p.calcularAccuracy(conjunto.y, p.predecir(basenet.modelo, conjunto.x))
+
+
+def acierta_la_salida(preentrenada, semilla):
+    """Lo que acierta en test una capa de salida, sin nada más, entrenada como las cabezas sobre los
+    vectores de la red congelada."""
+    red = p.buscar_pesos(preentrenada)
+    datos = p.leer_aves(p.COMPLETO, semilla)
+    _, vectores = p.extraer(p.construir_base(red, p.LADO_AVES), datos)
+    sesion = p.Sesion(semilla, p.COMPLETO, red)
+    p.probar_cabeza("3.1.A", "salida", partial(p.construir_cabeza, capas=[]), vectores, sesion)
+    return sesion.resultados[0].test
+
+
 def entrenar_salida(red, datos):
     """Vectores que da una red y la cabeza «solo la salida» entrenada con ellos."""
     vectores = p.extraer(p.construir_base(red, p.LADO_AVES), datos)[1]
@@ -221,6 +285,8 @@ def constantes():
 PARTES = {  # en el orden en que se miden: primero lo que más se mira
     "12bonus": medir_cifar,
     "contrastes": medir_contrastes,
+    "comites": medir_comites,
+    "controles": medir_controles,
 }
 for semilla in SEMILLAS:
     PARTES[f"3/{semilla}"] = partial(medir_aves, p.RESNET50, FIGURAS, semilla)

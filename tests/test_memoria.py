@@ -371,7 +371,7 @@ def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
 # --- La huella de cada parte ---------------------------------------------------------------------
 
 TODAS = set(generar.RAICES)
-DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas"}
+DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "comites"}
 DEL_BONUS = {"12bonus", "semillas"}
 DE_AVES = {"3", "imagenet", "contrastes"}
 
@@ -390,7 +390,7 @@ DE_AVES = {"3", "imagenet", "contrastes"}
         ("SCRIPT", "Sin entrenar nada, el vecino", "El vecino", set()),
         ("SCRIPT", 'cmap="Blues"', 'cmap="Greens"', set()),
         ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
-        ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes"}),
+        ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes", "controles"}),
     ],
 )
 def test_la_huella_de_una_parte_cambia_con_el_codigo_al_que_llega(
