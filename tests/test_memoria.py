@@ -267,6 +267,19 @@ def test_la_memoria_lleva_el_estudio_de_la_red_final_con_sus_diferencias(pdf):
         assert nombre + texto + ("sedistingue" if distingue else "nosedistingue") in pdf, nombre
 
 
+def test_la_memoria_lleva_los_comites_y_los_controles(pdf):
+    con_generalista = [
+        next(f["test"] for f in filas if f["experimento"].startswith("Comité"))
+        for filas in [RESULTADOS["filas"], *(s["filas"] for s in RESULTADOS["semillas"].values())]
+    ]
+    medidas = [con_generalista, *RESULTADOS["comites"].values()]
+    medidas += [
+        [s[nombre] for s in RESULTADOS["controles"]] for nombre in RESULTADOS["controles"][0]
+    ]
+    for v in medidas:
+        assert p.decimal(100 * np.mean(v), 1) + "±" + p.decimal(100 * np.std(v, ddof=1), 1) in pdf
+
+
 def test_el_pdf_guardado_es_el_que_sale_de_los_resultados(pdf):
     assert texto_del_pdf(RAIZ / "memoria/memoria.pdf") == pdf
 
