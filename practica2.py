@@ -73,13 +73,17 @@ def sin_lineas_de_arranque():
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # después, solo los errores que lo detienen
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # si no, sin AVX-512 tarda de 3 a 4 veces más
-MODO_FIGURAS = os.environ.pop("MPLBACKEND", None)  # asegurar_figuras prueba si está instalado
 with sin_lineas_de_arranque():
     import keras
 
-import matplotlib.pyplot as plt
+try:
+    import matplotlib.pyplot as plt
+except ValueError:  # MPLBACKEND nombra un modo de enseñar figuras que no existe
+    os.environ["MPLBACKEND"] = "agg"
+    import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers
+from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from PIL import Image
@@ -247,6 +251,8 @@ def entrenar(
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 0,
         )
+        if isinstance(x, Lotes):
+            x.soltar()
         hechas += epocas
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, predecir(modelo, datos.val.x))
 
@@ -1438,6 +1444,11 @@ class Lotes(keras.utils.PyDataset):
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))
 
+    def soltar(self):
+        """Se desprende de las imágenes: TensorFlow guarda hasta el final del proceso cada
+        PyDataset que ha pasado por fit."""
+        self.conjunto = None
+
 
 def parar_si_no_mejora(paciencia):
     """Early stopping: para tras esas épocas sin mejorar y deja el modelo en la mejor."""
@@ -1822,6 +1833,9 @@ PORCENTAJES = PercentFormatter(1, decimals=0, symbol=" %")  # de un eje en fracc
 DECIMALES = FuncFormatter(lambda valor, _: f"{valor:g}".replace(".", ","))  # de los demás
 
 
+MODOS_SIN_PANTALLA = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+
+
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
     """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
     figura, ejes = plt.subplots(
@@ -1848,8 +1862,8 @@ def pausa(texto):
         if figuras[0].canvas.required_interactive_framework:
             plt.show(block=False)
             plt.pause(SEGUNDOS_PAUSA)
-        elif "inline" in plt.get_backend():
-            plt.show()
+        elif plt.get_backend().lower() not in MODOS_SIN_PANTALLA:
+            plt.show()  # en un cuaderno o en un entorno de desarrollo
         else:
             nombres = " · ".join(figura.get_label() for figura in figuras)
             print(f"  Sin pantalla; figuras: {nombres}")
@@ -2541,11 +2555,15 @@ def huella_de(fichero, huella):
 
 
 def partir(x, y, x_test, y_test, clases, origen, semilla):
-    """Datos con la validación apartada de train. Las clases, y e y_test, van en one-hot."""
+    """Datos con la validación apartada de train. Las clases, y e y_test, van en one-hot. Lo que
+    queda de train se junta al principio de la propia x: una copia ocuparía medio GB de RAM."""
     val = mascara_validacion(y.argmax(1), semilla)
+    x_val = x[val]
+    for destino, origen_de_la_imagen in enumerate(np.flatnonzero(~val)):
+        x[destino] = x[origen_de_la_imagen]
     return Datos(
-        train=Conjunto(x[~val], y[~val]),
-        val=Conjunto(x[val], y[val]),
+        train=Conjunto(x[: len(x) - len(x_val)], y[~val]),
+        val=Conjunto(x_val, y[val]),
         test=Conjunto(x_test, y_test),
         clases=tuple(clases),
         origen=origen,
@@ -3029,9 +3047,12 @@ def cargarDatos(path, listas=None):
 def leerImagenes(vec_imagenes, path):
     """Imágenes uint8 (n, 224, 224, 3) de una lista de rutas relativas a path, y su clase por nombre
     (n,)."""
+    imagenes = np.empty((len(vec_imagenes), LADO_AVES, LADO_AVES, 3), np.uint8)
     with ThreadPoolExecutor() as hilos:  # PIL suelta el GIL mientras descomprime
-        imagenes = list(hilos.map(leer_imagen, [Path(path) / ruta for ruta in vec_imagenes]))
-    return np.stack(imagenes), np.array([ruta.split("/")[0] for ruta in vec_imagenes])
+        leidas = hilos.map(leer_imagen, [Path(path) / ruta for ruta in vec_imagenes])
+        for numero, imagen in enumerate(leidas):
+            imagenes[numero] = imagen
+    return imagenes, np.array([ruta.split("/")[0] for ruta in vec_imagenes])
 
 
 def leer_imagen(fichero):
@@ -3354,7 +3375,6 @@ def main(argumentos=None, preentrenada=RESNET50):
                 PARTES[parte](sesion)
             except ErrorNumerico as error:
                 raise ErrorNumerico(f"parte {parte}, {lo_ultimo(sesion)}: {error}") from error
-            keras.backend.clear_session()  # las redes de una parte no estorban a la siguiente
         terminado = True
     finally:
         sesion.segundos = time.perf_counter() - inicio
@@ -3428,13 +3448,12 @@ def preparar_entorno(semilla):
 
 
 def asegurar_figuras():
-    """Prepara el modo de enseñar figuras; si no se puede usar, se queda sin pantalla. Pasa cuando
-    desde un cuaderno se llama a otro Python, en el que no está el suyo."""
-    modo = MODO_FIGURAS or plt.get_backend()
+    """Deja a matplotlib que elija cómo enseña las figuras; si no puede, se queda sin pantalla. Pasa
+    cuando desde un cuaderno se llama a otro Python, en el que no está el suyo."""
     try:
-        plt.switch_backend(modo)
+        plt.switch_backend(plt.get_backend())
     except (ImportError, ValueError):
-        print(f"Sin figuras en pantalla: no se puede usar {modo}, de MPLBACKEND.")
+        print("Sin figuras en pantalla: no se puede usar el modo que nombra MPLBACKEND.")
         plt.switch_backend("agg")
 
 

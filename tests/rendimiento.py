@@ -126,7 +126,7 @@ def comparar_hasta_la_meta(datos):
         p.LOTE,
         NUESTRA_CORTA.optimizador,
         keras.losses.CategoricalCrossentropy(label_smoothing=NUESTRA_CORTA.suavizado),
-        partial(p.aumentar, 32, False),
+        partial(p.aumentar, 32, NUESTRA_CORTA),
     )
     keras.utils.set_random_seed(p.SEMILLA)
     suyos = hasta_la_meta(
@@ -154,7 +154,7 @@ def pasos_de_keras(datos, precision):
     keras.config.set_dtype_policy(antes)
     cuantas = PASOS * p.LOTE
     pocas = p.Conjunto(datos.train.x[:cuantas], datos.train.y[:cuantas])
-    lotes = p.Lotes(pocas, p.LOTE, partial(p.aumentar, 32, True), p.SEMILLA)
+    lotes = p.Lotes(pocas, p.LOTE, partial(p.aumentar, 32, p.RECETA_FINAL), p.SEMILLA)
     return lambda: modelo.fit(lotes, verbose=0)
 
 
