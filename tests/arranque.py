@@ -47,12 +47,14 @@ def red_diminuta(include_top, weights, input_tensor):
 
 
 main, sesiones = p.main, []
-diminuta = dataclasses.replace(p.RESNET50, constructor=red_diminuta)
+diminuta = p.RESNET50._replace(constructor=red_diminuta)
 p.main = lambda argumentos: sesiones.append(main(argumentos, diminuta))
-p.hay_conexion = lambda url: False
+p.hay_red = lambda: False
 p.COMPLETO = p.Alcance(*[int(epocas)] * 8, imagenes_por_clase=4)
-p.APRENDER = dataclasses.replace(p.APRENDER, pasos=p.APRENDER.pasos[:1])
-p.NO_MEMORIZAR = dataclasses.replace(p.NO_MEMORIZAR, pasos=p.NO_MEMORIZAR.pasos[1:2])
+p.PASOS = {
+    "Que aprenda": p.PASOS["Que aprenda"][:1],
+    "Que no memorice": p.PASOS["Que no memorice"][1:2],
+}
 p.RECETA_FINAL = dataclasses.replace(p.RECETA_FINAL, filtros=(8, 8, 8))
 p.RECETA_GENERALISTA = dataclasses.replace(p.RECETA_GENERALISTA, filtros=(8, 8, 8))
 p.ARBOLES = 5
@@ -60,11 +62,12 @@ p.ESPECIES_SINTETICAS = 4
 
 codigo = p.ejecutar(argumentos)
 vigilando = False
-contenido = {"filas": [], "detalles": {}, "probabilidades": {}, "escrituras": escrituras}
+contenido = {"filas": [], "escrituras": escrituras}
 for sesion in sesiones:  # ninguna, si no ha terminado
-    contenido["filas"] = [dataclasses.asdict(resultado) for resultado in sesion.resultados]
-    contenido["detalles"] = sesion.detalles
-    for experimento, (val, test) in sesion.probabilidades.items():
-        contenido["probabilidades"][experimento] = val.tolist(), test.tolist()
+    for resultado in sesion.resultados.values():
+        fila = vars(resultado) | {"modelo": None}
+        for nombre in ("prob_val", "prob_test"):
+            fila[nombre] = None if fila[nombre] is None else fila[nombre].tolist()
+        contenido["filas"].append(fila)
 Path(informe).write_text(json.dumps(contenido))
 sys.exit(codigo)

@@ -4,10 +4,13 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +26,10 @@ sys.path.insert(0, str(RAIZ))
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import file_utils
 from PIL import Image
 
 import practica2 as p
-
-p.plt.switch_backend("agg")  # el script no mira MPLBACKEND hasta que empieza main
 
 MIXTAS = ("mixed_bfloat16", "mixed_float16")  # las de una CPU que lo tenga y las de una GPU
 POR_CLASE, POR_CLASE_TEST = 20, 3  # del CIFAR-100 diminuto
@@ -52,11 +54,25 @@ def aislado(monkeypatch, tmp_path):
     imagenes = tmp_path / "imagenes"
     imagenes.mkdir()
     p.plt.close("all")  # las figuras que dejó otra prueba
-    monkeypatch.setattr(p, "hay_conexion", lambda url: False)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    sin_red(monkeypatch, tmp_path / "keras")
     monkeypatch.setenv("PRACTICA2_IMAGENES", str(imagenes))
     yield imagenes
     keras.config.set_dtype_policy("float32")  # con bfloat16 pudo dejar otra
+
+
+def sin_red(monkeypatch, cache):
+    """Ningún servidor se resuelve y la caché de Keras, vacía, es esa carpeta."""
+    cache.mkdir(exist_ok=True)
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(cache))
+    monkeypatch.setattr(file_utils, "urlretrieve", solo_de_disco)
+    monkeypatch.setattr(p, "hay_red", lambda: False)
+
+
+def solo_de_disco(url, *resto):
+    """urlretrieve sin red: solo copia ficheros."""
+    if not url.startswith("file:"):
+        raise urllib.error.URLError(socket.gaierror("sin red"))
+    return urllib.request.urlretrieve(url, *resto)
 
 
 @pytest.fixture
@@ -213,9 +229,7 @@ class Pasada:
     codigo: int
     salida: str
     errores: str
-    filas: list  # los Resultado de la Sesion que devuelve main, como diccionarios
-    detalles: dict  # los de esa Sesion
-    probabilidades: dict  # también los suyos
+    filas: list  # los Resultado de la Sesion que devuelve main, como diccionarios, sin el modelo
     escrituras: list  # rutas que Python abrió para escribir, sin las cachés
     nuevos: set  # ficheros que aparecieron o cambiaron en el proyecto, el hogar y la carpeta
 
