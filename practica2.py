@@ -280,14 +280,11 @@ class Receta:
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube linealmente (Smith y Topin, 2019) y baja a cero en coseno (Loshchilov y Hutter,
-    2017)."""
+    """Tasa que sube linealmente y baja a cero en coseno (Smith y Topin, 2019; Loshchilov, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
+    bajada = max(1, pasos - subida)
     return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, pasos - subida),
-        warmup_target=tasa,
-        warmup_steps=subida,
+        0.0, bajada, warmup_target=tasa, warmup_steps=subida
     )
 
 
@@ -342,9 +339,8 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
 
 
 def probar_pasos(capitulo, receta, epocas, datos, sesion):
-    """Cambia una receta con los pasos de un capítulo, de uno en uno y sobre los anteriores, y
-    devuelve aquella a la que llega. Los que la red final no lleva se prueban y se descartan: se
-    eligió en validación y con entrenamientos enteros, y un paso corto no decide."""
+    """Añade a una receta, de uno en uno, los pasos de un capítulo; devuelve aquella a la que llega.
+    Los que la red final no lleva se prueban y se descartan."""
     # De cada paso, lo que acierta en train: lo que pasa de validación, lo ha memorizado.
     anotar_paso = partial(anotar_red, "2", con_test=False, con_train=True)
     red = entrenar_receta(receta, datos, epocas, sesion.semilla)
@@ -383,8 +379,8 @@ def entrenar_receta(receta, datos, epocas, semilla):
 
 
 def fases_de(receta, epocas, transformar):
-    """Las fases de un entrenamiento, para entrenar: con recortes, si la receta los lleva, y después
-    con las imágenes enteras. Cada lote se cambia con transformar(lado, receta, x, y, azar)."""
+    """Las fases de un entrenamiento: con recortes, si los lleva la receta, y con imágenes enteras.
+    Cada lote se cambia con transformar(lado, receta, x, y, azar)."""
     if not receta.aumento:
         return [(epocas, None)]
     enteras = partial(transformar, 32, receta)
@@ -396,9 +392,8 @@ def fases_de(receta, epocas, transformar):
 
 
 def aumentar(lado, receta, x, y, azar):
-    """Un lote aumentado: imágenes (n, 32, 32, 3) -> recortes de cada una en un sitio al azar,
-    (n, lado, lado, 3), la mitad reflejados, y sus clases, en one-hot. Los de 32 px salen de la
-    imagen ampliada por reflexión. Si la receta lo dice, además cambian de color."""
+    """Un lote aumentado: de cada imagen de x, (n, 32, 32, 3), un recorte en un sitio al azar, la
+    mitad reflejados, (n, lado, lado, 3). Los de 32 px salen de la imagen ampliada por reflexión."""
     if lado == x.shape[1]:
         borde = (DESPLAZAMIENTO, DESPLAZAMIENTO)
         x = np.pad(x, ((0, 0), borde, borde, (0, 0)), "reflect")
@@ -414,8 +409,8 @@ def aumentar(lado, receta, x, y, azar):
 
 
 def cambiar_color(x, azar):
-    """Imágenes x, (n, lado, lado, 3) en [0, 1], con el brillo, el contraste y la saturación de cada
-    una multiplicados por un factor al azar, alrededor de 1 (Howard, 2013)."""
+    """Imágenes (n, lado, lado, 3) en [0, 1] con el brillo, el contraste y la saturación de cada una
+    multiplicados por un factor al azar (Howard, 2013)."""
     factores = azar.uniform(1 - CAMBIO_COLOR, 1 + CAMBIO_COLOR, (3, len(x), 1, 1, 1))
     brillo, contraste, saturacion = factores.astype("float32")
     x = x * brillo
@@ -428,8 +423,7 @@ def cambiar_color(x, azar):
 
 def construir_mejorada(receta, datos, lado=32):
     """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
-    con lado None, de cualquier tamaño. Normaliza con la media y la varianza por canal de train, que
-    quedan dentro de la red y así son las mismas en validación y en test."""
+    con lado None, de cualquier tamaño. Normaliza siempre con los canales de train."""
     entrada = x = keras.Input((lado, lado, 3))
     num_clases, x_train = len(datos.clases), datos.train.x
     if receta.normalizar:
@@ -464,16 +458,16 @@ def construir_mejorada(receta, datos, lado=32):
 
 
 def media_y_varianza(x):
-    """Las de cada canal de las imágenes x, (n, alto, ancho, canales), a partir de la media y la
-    varianza de cada una: sumar de una vez millones de píxeles en float32 pierde los últimos."""
+    """Las de cada canal de x, (n, alto, ancho, canales), a partir de las de cada imagen: sumar de
+    una vez millones de píxeles en float32 pierde cifras."""
     medias, varianzas = x.mean((1, 2)).astype("float64"), x.var((1, 2)).astype("float64")
     return medias.mean(0), medias.var(0) + varianzas.mean(0)
 
 
 def nucleo_blanqueo(x):
     """Núcleo (2, 2, 3, 24) de los parches de 2x2 de x, imágenes (n, 32, 32, 3): sus 12 componentes
-    principales divididas por su desviación típica, cuyas salidas no tienen correlación, cada una
-    con los dos signos para que ReLU no pierda nada (Coates y Ng, 2012; Page, 2019)."""
+    principales, sin correlación y de varianza 1, con los dos signos (Coates y Ng, 2012; Page,
+    2019)."""
     media, varianza = media_y_varianza(x)
     x = (x[::10] - media) / varianza**0.5  # en float64; basta con una imagen de cada diez
     # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
@@ -487,8 +481,8 @@ def nucleo_blanqueo(x):
 
 
 def convolucion(x, filtros, receta, reducir=False, gamma="ones"):
-    """Convolución 3x3, pooling si se reduce y, si la hay, batch normalization, cuya escala empieza
-    en gamma; la activación queda fuera."""
+    """Convolución 3x3, pooling si se reduce y, si la hay, batch normalization de escala inicial
+    gamma."""
     x = layers.Conv2D(
         filtros,
         3,
@@ -568,17 +562,15 @@ RESNET50 = RedPreentrenada(
 
 def construir_base(preentrenada, lado=None):
     """La red preentrenada, plegada, con su preprocesado: píxeles de 0 a 255, (n, lado, lado, 3) ->
-    mapas (n, alto, ancho, canales). Sin lado admite cualquiera, pero no se sabe de antemano cómo
-    serán los mapas, y predecir ha de saberlo."""
+    mapas (n, alto, ancho, canales). predecir necesita que se diga el lado."""
     entrada = keras.Input((lado, lado, 3))
     plegada = plegar(cargar_preentrenada(preentrenada, lado))
     return keras.Model(entrada, plegada(preentrenada.preprocesar(entrada)))
 
 
 def cargar_preentrenada(preentrenada, lado=None):
-    """El modelo sin cabeza, con los pesos del fichero; ErrorEntrada si no es de esa red. Sin
-    fichero, los pesos son aleatorios y centrados, los mismos cada vez: 3.1 y 3.2 parten de una sola
-    red."""
+    """El modelo sin cabeza, con los pesos del fichero o, sin él, aleatorios, los mismos cada vez.
+    ErrorEntrada si no son de esa red."""
     if preentrenada.fichero is None:
         keras.utils.set_random_seed(SEMILLA)
     remedio = f"descargue en su lugar {preentrenada.url} o quite el fichero"
@@ -594,9 +586,8 @@ def cargar_preentrenada(preentrenada, lado=None):
 
 
 def centrar_pesos(modelo):
-    """Hace útiles unos pesos aleatorios. Cada filtro suma cero, porque detrás de ReLU lo común a
-    todas las imágenes taparía sus diferencias. Y las ramas residuales empiezan pequeñas (Goyal et
-    al., 2017): si no, los primeros pasos del ajuste fino deshacen lo que usa la cabeza."""
+    """Hace útiles unos pesos aleatorios: cada filtro suma cero, porque lo común a todas las
+    imágenes taparía sus diferencias, y las ramas empiezan pequeñas (Goyal et al., 2017)."""
     pesos = modelo.get_weights()
     modelo.set_weights([peso - peso.mean((0, 1, 2)) if peso.ndim == 4 else peso for peso in pesos])
     for capa in modelo.layers:
@@ -605,10 +596,8 @@ def centrar_pesos(modelo):
 
 
 def plegar(modelo):
-    """El mismo modelo sin capas de batch normalization: cada una se pliega en la convolución
-    que ha de ir justo delante (Jacob et al., 2018), y en inferencia da lo mismo en menos tiempo.
-    Sin ella, en el ajuste fino no hay medias que estimar con lotes pequeños. El sesgo que resulta
-    se deja congelado, como se suele dejar a ella."""
+    """El mismo modelo con cada batch normalization plegada en la convolución que va delante (Jacob
+    et al., 2018), cuyo sesgo se congela: en inferencia da lo mismo en menos tiempo."""
 
     def copiar(capa):
         configuracion = capa.get_config()
@@ -623,33 +612,24 @@ def plegar(modelo):
         modelo, clone_function=copiar, call_function=saltar_normalizacion
     )
     capa_que_da = {id(capa.output): capa for capa in modelo.layers}
-    for capa in modelo.layers:
-        if isinstance(capa, layers.BatchNormalization):
-            previa = capa_que_da[id(capa.input)]
-            convolucion_plegada = plegado.get_layer(previa.name)
-            convolucion_plegada.set_weights(nucleo_y_sesgo(previa, capa))
-            convolucion_plegada.bias.trainable = False
+    for bn in modelo.layers:
+        if isinstance(bn, layers.BatchNormalization):
+            previa = capa_que_da[id(bn.input)]
+            nucleo, *sesgo = previa.get_weights()
+            gamma, beta, media, varianza = bn.get_weights()
+            escala = gamma / np.sqrt(varianza + bn.epsilon)
+            sesgo = ((sesgo[0] if sesgo else 0.0) - media) * escala + beta
+            if isinstance(previa, layers.DepthwiseConv2D):  # en MobileNetV2
+                escala = escala[:, None]  # su núcleo es (alto, ancho, canales, 1)
+            plegada = plegado.get_layer(previa.name)
+            plegada.set_weights([nucleo * escala, sesgo])
+            plegada.bias.trainable = False
     return plegado
 
 
-def nucleo_y_sesgo(conv, bn):
-    """Los de la convolución que equivale a esa, de núcleo w y sesgo b, y a la batch normalization
-    que la sigue. Si esta da γ·(x - media) / √(varianza + ε) + β, con s = γ / √(varianza + ε) son
-    w·s y (b - media)·s + β."""
-    gamma, beta, media, varianza = bn.get_weights()
-    escala = gamma / np.sqrt(varianza + bn.epsilon)
-    nucleo = conv.get_weights()[0]
-    sesgo = conv.get_weights()[1] if conv.use_bias else 0.0
-    sesgo = (sesgo - media) * escala + beta
-    if isinstance(conv, layers.DepthwiseConv2D):  # en MobileNetV2: (alto, ancho, canales, 1)
-        escala = escala[:, None]
-    return [nucleo * escala, sesgo]
-
-
 def extraer(base, datos):
-    """Lo que la base calcula de las tres particiones, como Datos: la salida de su último bloque, ya
-    con ReLU, mapas (n, 7, 7, 2048) en float16, para 3.1.B; y su media espacial, que es lo que da
-    avg_pool, vectores (n, 2048), para 3.1.A. Cada imagen pasa por la red una sola vez."""
+    """Dos Datos con lo que la base da de cada imagen, que pasa por ella una vez: mapas (n, 7, 7,
+    2048), en float16, para 3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
     mapas, vectores = [], []
     for particion in (datos.train, datos.val, datos.test):
         mapas.append(Conjunto(predecir(base, particion.x, "float16"), particion.y))
@@ -670,8 +650,7 @@ EPSILON_RAIZ = 1e-3  # sin él, la derivada de la raíz en un canal apagado ser�
 
 
 def probar_cabeza(apartado, nombre, construir, datos, sesion):
-    """Entrena y anota la cabeza que devuelve construir(datos). Todas se entrenan igual, para que
-    solo las distingan sus capas."""
+    """Entrena y anota la cabeza que devuelve construir(datos); todas se entrenan igual."""
     experimento = f"{sesion.preentrenada.nombre}, {nombre}"
     print(f"\n{apartado} {experimento}")
     cabeza = entrenar(
@@ -706,8 +685,8 @@ def cabeza_fc(datos):
 
 
 def cabeza_sin_pooling(datos):
-    """3.1.B, sin avg_pool: reducción 1x1, convolución 3x3 y media, de los mapas (n, 7, 7, 2048) a
-    (n, clases). La media global va ahora detrás de capas que han visto dónde está cada cosa."""
+    """3.1.B, sin avg_pool: los mapas (n, 7, 7, 2048) -> (n, clases). La media global va detrás de
+    capas que han visto dónde está cada cosa."""
     capas = [
         layers.SpatialDropout2D(DROPOUT_CABEZA / 2),
         layers.Conv2D(CANALES_REDUCCION, 1, use_bias=False),
@@ -730,8 +709,7 @@ def construir_cabeza(datos, capas):
 
 
 def capas_escala(x_train):
-    """Capas que hacen lo que a_norma_1 y además restan la media de train y dividen por una misma
-    desviación."""
+    """Capas que hacen lo que a_norma_1, restan la media de train y dividen por una desviación."""
     unitarios = a_norma_1(x_train)
     media = unitarios.mean(0)
     # La misma varianza para todos los canales: cambia la escala, pero no lo que pesa cada uno.
@@ -739,22 +717,16 @@ def capas_escala(x_train):
     # En float32: en float16 la norma se desborda con activaciones grandes, y restar la media pierde
     # cifras.
     return [
-        layers.Activation(raiz_cuadrada, dtype="float32"),
+        layers.Activation(lambda x: (x + EPSILON_RAIZ) ** 0.5, dtype="float32"),
         layers.UnitNormalization(dtype="float32"),
         layers.Normalization(mean=media, variance=varianza, dtype="float32"),
     ]
 
 
 def a_norma_1(x):
-    """La raíz de cada vector de x, (n, 2048), llevada a norma 1, lo que iguala las imágenes muy
-    contrastadas y las poco contrastadas."""
-    return normalize(raiz_cuadrada(x))
-
-
-def raiz_cuadrada(x):
-    """Raíz de las medias de avg_pool, que no son negativas: unos pocos canales muy activos dejan de
-    tapar a los demás (Perronnin et al., 2010)."""
-    return (x + EPSILON_RAIZ) ** 0.5
+    """La raíz de cada vector de x, (n, 2048), llevada a norma 1: ni unos pocos canales muy activos
+    tapan a los demás (Perronnin et al., 2010) ni pesa más una imagen muy contrastada."""
+    return normalize((x + EPSILON_RAIZ) ** 0.5)
 
 
 # --- 3.1.A, con otros clasificadores, como sugiere el guion -------------------------------------
@@ -768,9 +740,8 @@ HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera pa
 
 
 def probar_clasificadores(vectores, sesion):
-    """3.1.A con otros clasificadores; el hiperparámetro de dos de ellos se elige por validación
-    cruzada en train. Devuelve el discriminante lineal, ya ajustado; los demás, con 200 especies,
-    ocupan medio GB de RAM."""
+    """3.1.A con otros clasificadores; los hiperparámetros se eligen por validación cruzada en
+    train. Devuelve el discriminante lineal, ya ajustado."""
     train, val, test = (a_norma_1(parte.x) for parte in vectores[:3])
     etiquetas = vectores.train.y.argmax(1)
     pliegues = StratifiedKFold(
@@ -818,8 +789,7 @@ def probar_clasificadores(vectores, sesion):
 
 
 def puntuar(clasificador, x):
-    """Probabilidad de cada clase, (n, clases), o una puntuación si el clasificador no las da: en la
-    SVM, los duelos entre pares de clases que gana."""
+    """Probabilidad de cada clase, (n, clases), o, en la SVM, los duelos entre clases que gana."""
     if hasattr(clasificador, "predict_proba"):
         return clasificador.predict_proba(x)
     # Por trozos, porque la SVM calcula un duelo por imagen y par de clases.
@@ -837,10 +807,8 @@ FRACCION_PREFERIDA = 0.5  # una de ellas: se queda salvo que otra acierte más y
 
 
 def ajustar(datos, vectores, discriminante, sesion):
-    """3.2. Entrena la cabeza y todos los núcleos de la red, desde el discriminante, al que en la
-    memoria ninguna otra cabeza supera con la red congelada. Lo habitual es no partir de una cabeza
-    al azar, cuyos primeros gradientes no dicen nada de las aves; la memoria mide con MobileNetV2
-    cuánto cambia. Anota el resultado y lo enseña."""
+    """3.2. Entrena la cabeza y todos los núcleos de la red desde el discriminante, y no desde una
+    cabeza al azar, cuyos primeros gradientes no dicen nada de las aves."""
     experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
     base = construir_base(sesion.preentrenada)
     cabeza = cabeza_discriminante(vectores, discriminante)
@@ -867,9 +835,8 @@ def ajustar(datos, vectores, discriminante, sesion):
 
 
 def cabeza_discriminante(vectores, discriminante):
-    """El discriminante lineal, la búsqueda ya ajustada de probar_clasificadores, escrito como una
-    cabeza cuya capa softmax da las mismas clases. No lleva dropout: sus pesos, grandes y de signos
-    opuestos, se compensan entre canales, y si se apaga la mitad de los canales deja de acertar."""
+    """El discriminante escrito como cabeza, cuya capa softmax da las mismas clases. Sin dropout:
+    sus pesos, grandes y de signos opuestos, se compensan entre canales."""
     cabeza = construir_cabeza(vectores, capas_escala(vectores.train.x))
     normalizacion, salida = cabeza.layers[-2:]
     # De un vector u de norma 1, con m la media de train, el discriminante da (u - m)·Pᵀ·Wᵀ + b: P
@@ -885,11 +852,8 @@ def cabeza_discriminante(vectores, discriminante):
 
 
 def medir_temperatura(vectores, discriminante):
-    """Por cuánto hay que dividir los márgenes del discriminante para que la pérdida de su softmax
-    sea la menor posible (Guo et al., 2017), desde 1: con tan pocas imágenes por componente, la
-    varianza dentro de las clases parece menor de lo que es, y sus probabilidades son demasiado
-    tajantes. Sale de train, de los márgenes de cada imagen en la validación cruzada: los que le da
-    un discriminante que no la ha visto."""
+    """Por cuánto dividir los márgenes del discriminante para que su pérdida sea mínima (Guo et al.,
+    2017), medido en train por validación cruzada: es demasiado tajante."""
     margenes = cross_val_predict(
         discriminante.best_estimator_,
         a_norma_1(vectores.train.x),
@@ -909,9 +873,8 @@ def medir_temperatura(vectores, discriminante):
 
 
 def recortar_y_reflejar(x, y, azar):
-    """Recortes cuadrados al azar, desde RECORTE_MINIMO px hasta la imagen entera, llevados al
-    tamaño de esta y la mitad reflejados (Szegedy et al., 2015): imágenes uint8 (n, lado, lado, 3)
-    -> recortes float32 (n, lado, lado, 3), y sus clases."""
+    """Recortes cuadrados al azar de imágenes uint8 (n, lado, lado, 3), llevados a ese lado y la
+    mitad reflejados (Szegedy et al., 2015), en float32, y sus clases."""
     recortes = np.empty(x.shape, "float32")
     for recorte, imagen in zip(recortes, x):
         lado = len(imagen)
@@ -924,10 +887,8 @@ def recortar_y_reflejar(x, y, azar):
 
 
 def mezclar_pesos(pesos_iniciales, ajuste, datos):
-    """Deja en el modelo una media de los pesos de antes y de después del ajuste fino: los de antes
-    conservan lo que servía para otras imágenes (Wortsman et al., 2022). La fracción es
-    FRACCION_PREFERIDA, salvo que otra acierte más en validación y el contraste de McNemar las
-    distinga. Devuelve el Entrenamiento con esos pesos."""
+    """Deja en el modelo una media de los pesos de antes y de después (Wortsman et al., 2022): a
+    FRACCION_PREFERIDA, salvo que otra acierte más en validación y McNemar las distinga."""
     print("  Media de los pesos de antes y de después, según la parte que pone el ajuste:")
     modelo, y, finales = ajuste.modelo, datos.val.y, ajuste.modelo.get_weights()
 
@@ -960,8 +921,7 @@ TASA_DESTILACION = 0.05  # la cuarta parte de TASA_SGD: la alumna no parte de ce
 
 
 def bonus(sesion):
-    """Bonus: una generalista de las 100 clases, su comité con la red del Apartado 2 y una
-    especialista que aprende de las dos."""
+    """Bonus: una generalista de 100 clases, su comité con la red final y una alumna de las dos."""
     todas = datos_cifar(sesion.cifar, 100, sesion.semilla)
     titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", todas)
     print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve. De las 25 del")
@@ -1009,8 +969,8 @@ def bonus(sesion):
 
 
 def restringir(modelo):
-    """Un modelo como ese con la salida de las 25 clases del guion, que son las primeras: su softmax
-    da las mismas probabilidades, renormalizadas entre ellas. Comparten las demás capas."""
+    """El modelo con la salida de las 25 primeras clases: da sus mismas probabilidades,
+    renormalizadas."""
     configuracion = modelo.layers[-1].get_config() | {"units": CLASES}
     salida = layers.Dense.from_config(configuracion)
     restringido = keras.Model(modelo.input, salida(modelo.layers[-2].output))
@@ -1020,8 +980,8 @@ def restringir(modelo):
 
 
 def destilar(maestras, datos, epocas, semilla):
-    """Entrenamiento de una red de 25 clases que parte de la generalista, la primera de las
-    maestras, y aprende de todas (Hinton et al., 2015), con las imágenes como en la red final."""
+    """Entrena una red de 25 clases que parte de la primera de las maestras y aprende de todas
+    (Hinton et al., 2015), con las imágenes como en la red final."""
     alumna = keras.models.clone_model(maestras[0])
     alumna.set_weights(maestras[0].get_weights())
     return entrenar(
@@ -1036,8 +996,8 @@ def destilar(maestras, datos, epocas, semilla):
 
 
 def preguntar(maestras, lado, receta, x, y, azar):
-    """El lote aumentado y, como clase de cada imagen, la media de la cierta y de la que le dan las
-    maestras, que la ven tan recortada como la alumna (Beyer et al., 2022)."""
+    """El lote aumentado y, como clase, la media de la cierta y de la que dan las maestras, que ven
+    el mismo recorte que la alumna (Beyer et al., 2022)."""
     x, y = aumentar(lado, receta, x, y, azar)
     prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
     return x, (y + prob) / 2
@@ -1051,9 +1011,8 @@ SIGNIFICACION = 0.05  # p por debajo de la cual una diferencia no se atribuye al
 
 
 class Lotes(keras.utils.PyDataset):
-    """Lotes barajados en cada época y transformados al servirlos, no antes: así se aumentan los
-    datos, y fit no convierte a float32 de una vez los mapas en float16. Son todos casi del mismo
-    tamaño, porque uno de una sola imagen, el último, estropearía la batch normalization."""
+    """Lotes barajados en cada época y transformados al servirlos. Son casi del mismo tamaño, porque
+    uno de una sola imagen, el último, estropearía la batch normalization."""
 
     def __init__(self, conjunto, lote, transformar, semilla):
         super().__init__()
@@ -1072,14 +1031,12 @@ class Lotes(keras.utils.PyDataset):
         self.orden = self.azar.permutation(len(self.conjunto.x))
 
     def soltar(self):
-        """Se desprende de las imágenes: TensorFlow guarda hasta el final del proceso cada
-        PyDataset que ha pasado por fit."""
+        """Se desprende de las imágenes: TensorFlow guarda cada PyDataset que ha pasado por fit."""
         self.conjunto = None
 
 
 def comprobar_perdida(epoca, logs):
-    """FloatingPointError si la pérdida deja de ser finita: lo que venga después no significa
-    nada."""
+    """FloatingPointError si la pérdida deja de ser finita: lo que siga no significa nada."""
     if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
         raise FloatingPointError(
             f"en la época {epoca + 1}, la pérdida es {logs['loss']} en entrenamiento y"
@@ -1093,8 +1050,8 @@ def lote_de_prediccion(x):
 
 
 def predecir(modelo, x, dtype="float32"):
-    """Salidas del modelo para cada x, (n, ...). Va por trozos porque predict duplica en RAM lo que
-    devuelve. FloatingPointError si alguna no es un número o no cabe en dtype."""
+    """Salidas del modelo para cada x, (n, ...), por trozos, que acotan la RAM. FloatingPointError
+    si alguna no es un número o no cabe en dtype."""
     salidas = np.empty((len(x), *modelo.output_shape[1:]), dtype)
     lote = lote_de_prediccion(x)
     for i in range(0, len(x), TROZO):
@@ -1180,8 +1137,8 @@ def anotar(fila, datos, sesion):
 
 
 def comparar(una, otra, datos, sesion):
-    """Dice cuánto más acierta un experimento que otro en test y si con estas imágenes se pueden
-    distinguir, y lo guarda con los detalles del primero."""
+    """Dice y guarda cuánto más acierta un experimento que otro en test, y si estas imágenes bastan
+    para distinguirlos."""
     fila, rival = sesion.resultados[una], sesion.resultados[otra]
     p = mcnemar(datos.test.y, fila.prob_test, rival.prob_test)
     fila.detalles[f"frente a {otra}"] = {"diferencia": fila.test - rival.test, "p": p}
@@ -1195,9 +1152,8 @@ def comparar(una, otra, datos, sesion):
 
 
 def mcnemar(y, prob_a, prob_b):
-    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes: de
-    las que acierta solo una de las dos, cuántas acierta cada una. y es la clase real, en one-hot;
-    las tres matrices son (n, clases). No dice nada de otra semilla."""
+    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes; las
+    tres matrices son (n, clases). No dice nada de otra semilla."""
     real = y.argmax(1)
     acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
     solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
@@ -1269,8 +1225,7 @@ def celdas(fila):
 
 
 def de_la_memoria(fila):
-    """Lo que la memoria dice de los aciertos en test de esa fila, «media ± desviación»; None si no
-    la tiene o si son otros los datos o los pesos."""
+    """«Media ± desviación» de la memoria en test; None si no la tiene o con otros datos o pesos."""
     sin_la_carpeta = (*fila.origen[:1], *fila.origen[2:])
     if fila.experimento not in MEMORIA or sin_la_carpeta not in (CIFAR_MEMORIA, AVES_MEMORIA):
         return None
@@ -1279,8 +1234,7 @@ def de_la_memoria(fila):
 
 
 def titulo(texto, datos=None):
-    """Cabecera de una parte, con el origen de sus datos, que también llevarán sus figuras, y sus
-    tamaños."""
+    """Cabecera de una parte, con los tamaños de sus datos y su origen, que llevarán sus figuras."""
     PRESENTACION["etiqueta"] = " · ".join(datos.origen) if datos else ""
     print(f"\n{'=' * ANCHO}\n{texto}")
     if datos:
@@ -1291,8 +1245,7 @@ def titulo(texto, datos=None):
 
 
 def imprimir_tabla(filas):
-    """Tabla alineada de unos Resultado: sus dos primeras columnas a la izquierda y las demás a la
-    derecha; «—» es «no medido»."""
+    """Tabla alineada de unos Resultado; «—» es «no medido»."""
     tabla = [[nombre for nombre, _, _ in celdas(filas[0])]] if filas else []
     for fila in filas:
         escritas = ["—" if v is None else escribir(v) for _, v, escribir in celdas(fila)]
@@ -1310,12 +1263,11 @@ def imprimir_tabla(filas):
 
 import textwrap
 
-from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
-SIN_PANTALLA = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+SIN_PANTALLA = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # modos de matplotlib
 PORCENTAJES = PercentFormatter(1, decimals=0, symbol=" %")  # de un eje en fracciones
 DECIMALES = FuncFormatter(lambda valor, _: f"{valor:g}".replace(".", ","))  # de los demás
 
@@ -1349,8 +1301,7 @@ def pausa(texto):
     if figuras and plt.get_backend().lower() in SIN_PANTALLA:
         print("  Sin pantalla; figuras: " + " · ".join(figura.get_label() for figura in figuras))
     elif figuras and figuras[0].canvas.required_interactive_framework:
-        plt.show(block=False)
-        plt.pause(SEGUNDOS_PAUSA)
+        plt.pause(SEGUNDOS_PAUSA)  # en una ventana
     elif figuras:  # en un cuaderno o en un entorno de desarrollo
         plt.show()
     if PRESENTACION["esperar_tecla"] and sys.stdin and sys.stdin.isatty():
@@ -1360,8 +1311,7 @@ def pausa(texto):
 
 
 def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", epoca=None):
-    """Pérdida y aciertos por época, en train y en validación, y la época en la que queda la red, si
-    se dice."""
+    """Pérdida y aciertos por época, en train y en validación, y la época en la que queda la red."""
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         for clave, trazo, particion in (
@@ -1447,8 +1397,7 @@ def carpeta_imagenes():
 
 
 def buscar(patron, carpetas):
-    """Las rutas con ese nombre dentro de unas carpetas, de menos a más hondas. Sigue los enlaces y
-    no entra en lo oculto."""
+    """Las rutas con ese nombre en unas carpetas, de menos a más hondas; sigue los enlaces."""
     rutas = []
     for carpeta in carpetas:
         encontradas = glob.glob(f"**/{patron}", root_dir=carpeta, recursive=True)
@@ -1501,9 +1450,8 @@ def nombrar_sobras(leidas):
 
 
 def descargar(nombre, urls, huella, parecido, **opciones):
-    """Ruta, en la caché de Keras, de lo que se baja de alguna de las URL y tiene esa huella; None
-    si no hay red. ErrorEntrada si la hay y no llega, o si algo de imagenes/ se llama como lo que se
-    busca: no lo es, y más vale parar que seguir con otros datos."""
+    """Ruta, en la caché de Keras, de lo que se baja de alguna URL; None si no hay red. ErrorEntrada
+    si la hay y no llega, o si algo de imagenes/ dice en su nombre que es eso y no lo es."""
     for ruta in sorted(carpeta_imagenes().glob("[!.]*")):
         if re.search(parecido, ruta.name.lower()):
             raise ErrorEntrada(f"{ruta}: le falta algo (imagenes/README.md); complételo o quítelo")
@@ -1553,8 +1501,8 @@ def datos_cifar(cifar, num_clases, semilla):
 
 
 def cargarImagenes(cifar=None, num_clases=CLASES):
-    """Las primeras num_clases, como la función del guion: x_train, y_train, x_test, y_test;
-    imágenes float32 en [0, 1], (n, 32, 32, 3), y clases en one-hot, (n, num_clases)."""
+    """x_train, y_train, x_test e y_test de las primeras clases, como la función del guion: imágenes
+    float32 en [0, 1], (n, 32, 32, 3), y clases en one-hot, (n, num_clases)."""
     cifar = cifar or leer_cifar()
     partes = []
     for x, y in ((cifar.x_train, cifar.y_train), (cifar.x_test, cifar.y_test)):
@@ -1623,8 +1571,8 @@ def leer_pickle(fichero):
 
 
 def leer_lote(fichero, minimo):
-    """Imágenes uint8 (n, 32, 32, 3) y clases finas (n,) de un pickle de CIFAR-100; ErrorEntrada si
-    no lo son o si alguna de las 100 clases no llega a ese mínimo de imágenes."""
+    """Imágenes uint8 (n, 32, 32, 3) y clases finas (n,) de un pickle de CIFAR-100. ErrorEntrada si
+    no lo son o si alguna clase no llega a ese mínimo de imágenes."""
     with con_remedio(fichero, REMEDIO_CIFAR):
         leido = leer_pickle(fichero)
         if not {"data", "fine_labels"} <= leido.keys():
@@ -1640,8 +1588,8 @@ def leer_lote(fichero, minimo):
 
 
 def orden_canonico(x, y, por_clase=None):
-    """Índices por clase y, dentro de ella, por los bytes de la imagen: el archivo y las copias, que
-    traen otro orden, dan la misma partición. Con por_clase, solo tantas, y salteadas."""
+    """Índices por clase y por los bytes de la imagen: con los ficheros en otro orden, la partición
+    es la misma. Con por_clase, solo tantas, y salteadas."""
     ordenados = []
     for clase in np.unique(y):
         indices = sorted(np.flatnonzero(y == clase), key=lambda i: x[i].tobytes())
@@ -1665,8 +1613,8 @@ Aves = namedtuple("Aves", "carpeta train test lista lugar")
 
 
 def leer_aves(especies, semilla):
-    """(Datos, Aves) de imagenes/, de la caché de Keras o de la descarga; si no, sintéticos y None.
-    Si se dice cuántas especies, las primeras, con pocas imágenes."""
+    """(Datos, Aves) de imagenes/, de la caché de Keras o de la descarga; si no, sintéticos y
+    None."""
     aves = encontrar_aves(carpeta_imagenes())
     if not aves:
         carpeta = descargar("CUB_200_2011.tgz", [AVES_URL], AVES_MD5, "cub.?200", extract=True)
@@ -1686,14 +1634,14 @@ def leer_aves(especies, semilla):
     cuantas = decimal(len(aves.train) + len(aves.test), 0)
     print(f"  Leyendo {cuantas} imágenes de {aves.carpeta}…")
     *x_y, nombres = cargarDatos(aves.carpeta, aves)
-    origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {aves.lugar.name}"
+    lugar = aves.lugar if aves.lugar.is_file() else aves.lista.parent
+    origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {lugar.name}"
     return partir(*x_y, nombres, origen, semilla), aves
 
 
 def cargarDatos(path, aves=None):
-    """Las aves de una carpeta, como la función del guion: train, train_clases, test, test_clases y
-    nombres, por clase y nombre del fichero; imágenes uint8 (n, 224, 224, 3) y clases en one-hot
-    (n, clases). ErrorEntrada si no las hay."""
+    """Las aves de una carpeta, como la función del guion: train, sus clases, test, las suyas y sus
+    nombres; imágenes uint8 (n, 224, 224, 3) y clases en one-hot. ErrorEntrada si no las hay."""
     aves = aves or encontrar_aves(Path(path))
     if not aves:
         raise ErrorEntrada(f"{path}: no hay aves en ninguno de los formatos de imagenes/README.md")
@@ -1708,8 +1656,8 @@ def cargarDatos(path, aves=None):
 
 
 def leerImagenes(vec_imagenes, path):
-    """Imágenes uint8 (n, 224, 224, 3) de una lista de rutas relativas a path, y su clase por nombre
-    (n,). Recorta el centro para no deformarlas."""
+    """Imágenes uint8 (n, 224, 224, 3), del centro de unas fotos de path, y sus clases por nombre
+    (n,)."""
 
     def leer(ruta):
         with con_remedio(Path(path) / ruta, "cópiela otra vez o quítela de las listas"):
@@ -1730,23 +1678,20 @@ def leerImagenes(vec_imagenes, path):
 def encontrar_aves(raiz):
     """Las Aves que haya en raiz, o None. ErrorEntrada si están las listas, pero no las fotos."""
     encontrado = encontrar(raiz, "cifar", listas_y_fotos)
-    if not encontrado and (con_listas := listas_en([raiz])):
-        raise ErrorEntrada(f"{con_listas[0][0]}: no están sus fotos; póngalas en su carpeta")
+    if not encontrado and (listas := listas_en([raiz])):
+        raise ErrorEntrada(f"{listas[0]}: no están sus fotos; póngalas en su carpeta")
     return Aves(*encontrado) if encontrado else None
 
 
 def listas_en(carpetas):
-    """[(lista, función que las lee)]: primero las de la asignatura y las de CUB-200, de 2010."""
-    rutas = [(lista, leer_rutas) for lista in buscar("train.txt", carpetas)]
-    ids = [(lista, leer_listas_2011) for lista in buscar("train_test_split.txt", carpetas)]
-    return rutas + ids
+    """Las listas que hay: las de la asignatura y CUB-200, de 2010; después, las de 2011."""
+    return buscar("train.txt", carpetas) + buscar("train_test_split.txt", carpetas)
 
 
 def listas_y_fotos(carpetas):
-    """(carpeta de las clases, train, test, lista), o None: las fotos pueden estar lejos de las
-    listas, y las dos cosas en archivos distintos."""
-    for lista, leer in listas_en(carpetas):
-        train, test = leer(lista.parent)
+    """(carpeta de las clases, train, test, lista) o None; las fotos pueden estar en otro sitio."""
+    for lista in listas_en(carpetas):
+        train, test = leer_listas(lista)
         comprobar_listas(train, test, lista.parent)
         cerca = lista.parent, lista.parent.parent
         posibles = [*cerca, *(carpeta / "images" for carpeta in cerca)]
@@ -1757,23 +1702,21 @@ def listas_y_fotos(carpetas):
     return None
 
 
-def leer_rutas(carpeta):
-    """(train, test) de las listas train.txt y test.txt, con una ruta por línea."""
-    ficheros = carpeta / "train.txt", carpeta / "test.txt"
-    return tuple([leer_ruta(linea, f) for linea in leer_lineas(f)] for f in ficheros)
-
-
-def leer_listas_2011(carpeta):
-    """(train, test) de las listas de CUB-200-2011: en images.txt, «17 001.Nombre/imagen.jpg»; en
-    train_test_split.txt, «17 1» si es de train y «17 0» si es de test."""
+def leer_listas(lista):
+    """(train, test), rutas «clase/imagen», de train.txt y test.txt o de CUB-200-2011: images.txt
+    tiene «17 001.Nombre/imagen.jpg», y train_test_split.txt, «17 1» si es de train, o «17 0»."""
+    carpeta = lista.parent
+    if lista.name == "train.txt":
+        ficheros = carpeta / "train.txt", carpeta / "test.txt"
+        return tuple([leer_ruta(linea, f) for linea in leer_lineas(f)] for f in ficheros)
     columnas = []
-    for fichero in (carpeta / "images.txt", carpeta / "train_test_split.txt"):
+    for fichero in (carpeta / "images.txt", lista):
         with con_remedio(fichero, REMEDIO_LISTA):
             columnas.append(dict(linea.split(maxsplit=1) for linea in leer_lineas(fichero)))
     rutas, particion = columnas
     if rutas.keys() != particion.keys() or not set(particion.values()) <= {"0", "1"}:
         problema = "no dice, de cada id de images.txt, si es de train, 1, o de test, 0"
-        raise ErrorEntrada(f"{fichero}: {problema}; {REMEDIO_LISTA}")
+        raise ErrorEntrada(f"{lista}: {problema}; {REMEDIO_LISTA}")
     partes = {"1": [], "0": []}
     for identificador, linea in rutas.items():
         partes[particion[identificador]].append(leer_ruta(linea, carpeta / "images.txt"))
@@ -1832,8 +1775,8 @@ def buscar_pesos(preentrenada):
 
 
 def partir(x, y, x_test, y_test, clases, origen, semilla):
-    """Datos con la validación apartada de train. Las clases, y e y_test, van en one-hot. Lo que
-    queda de train se junta al principio de la propia x: una copia ocuparía medio GB de RAM."""
+    """Datos con la validación apartada de train; y e y_test van en one-hot. Lo que queda de train
+    se junta al principio de la propia x: una copia ocuparía medio GB de RAM."""
     val = mascara_validacion(y.argmax(1), semilla)
     x_val = x[val]
     for destino, fuente in enumerate(np.flatnonzero(~val)):
@@ -1843,8 +1786,8 @@ def partir(x, y, x_test, y_test, clases, origen, semilla):
 
 
 def mascara_validacion(etiquetas, semilla):
-    """Máscara (n,) del 10 % de validación, estratificado. Cada clase se sortea por su cuenta: las
-    25 clases apartan las mismas imágenes solas que entre las 100."""
+    """Máscara (n,) del 10 % de validación. Cada clase se sortea aparte: las 25 apartan las mismas
+    imágenes solas que entre las 100."""
     mascara = np.zeros(len(etiquetas), bool)
     for clase in np.unique(etiquetas):
         indices = np.flatnonzero(etiquetas == clase)
@@ -1876,10 +1819,8 @@ PUNTAS = (3, 4, 5, 6, 8)
 
 
 def imagenes_sinteticas(clases, lado, por_clase_train, por_clase_test, semilla):
-    """Figuras de las primeras clases de cien: x, y, x_test, y_test y sus nombres; x, uint8
-    (n, lado, lado, 3), e y, (n,). Una superclase es una forma con un relleno y unos
-    colores típicos; sus cinco clases solo difieren en el número de puntas. Las cien van barajadas:
-    las primeras son de muchas superclases, como las de CIFAR-100."""
+    """Figuras: x, uint8 (n, lado, lado, 3), y, (n,), x_test, y_test y nombres. Cada cinco clases
+    comparten forma, relleno y colores, y difieren en las puntas; van barajadas."""
     azar = np.random.default_rng(semilla)
     familias = [(forma, relleno) for forma in FORMAS for relleno in RELLENOS]
     colores = azar.uniform(30, 225, (len(familias), 3, 3))  # de la figura, del relleno y del fondo
@@ -1896,8 +1837,8 @@ def imagenes_sinteticas(clases, lado, por_clase_train, por_clase_test, semilla):
 
 
 def dibujar(forma, relleno, puntas, colores, lado, azar):
-    """Una imagen, uint8 (lado, lado, 3), de una figura sobre un fondo. Se sortean el lugar, el
-    tamaño y el giro, cuánto se apartan los colores, (3, 3), de los típicos, la luz y el ruido."""
+    """Una imagen uint8 (lado, lado, 3) de una figura de lugar, tamaño, giro, luz y colores
+    sorteados."""
     y, x = np.mgrid[-1 : 1 : lado * 1j, -1 : 1 : lado * 1j].astype("float32")[..., None]
     primero, segundo, fondo = colores + azar.normal(0, 45, (3, 3))
     en_x, en_y, desfase = azar.uniform(-4, 4, (3, 3))  # de una onda por canal
@@ -1938,9 +1879,8 @@ class Sesion:
 
 
 def main(argumentos=None, preentrenada=RESNET50):
-    """Ejecuta la práctica y devuelve su Sesion. ErrorEntrada si una entrada está mal y
-    FloatingPointError si una red no se puede entrenar; ante cualquier error o Ctrl-C, si ya ha
-    empezado alguna parte, imprime antes lo medido."""
+    """Ejecuta la práctica y devuelve su Sesion. ErrorEntrada si una entrada está mal; ante un error
+    o Ctrl-C, si ya ha empezado alguna parte, imprime antes lo medido."""
     inicio = time.perf_counter()
     opciones = leer_opciones(argumentos)
     PRESENTACION.update(esperar_tecla=opciones.pausas, carpeta=opciones.figuras)
@@ -1998,8 +1938,8 @@ def leer_opciones(argumentos):
 
 
 def preparar_entorno(semilla):
-    """Semilla, operaciones deterministas, precisión y silencio de las bibliotecas, diga lo que diga
-    su configuración; devuelve la descripción de la máquina."""
+    """Semilla, determinismo, precisión y silencio de las bibliotecas, diga lo que diga su
+    configuración; devuelve la descripción de la máquina."""
     warnings.simplefilter("ignore")  # los avisos de una biblioteca a quien la usa
     tf.get_logger().setLevel("ERROR")
     try:
@@ -2027,8 +1967,8 @@ def preparar_entorno(semilla):
 
 
 def elegir_precision(con_gpu, cpuinfo):
-    """La de todas las redes. Sin GPU la decide lo que el procesador sabe hacer, y no un cronómetro,
-    para que se repitan las cifras: sin instrucciones de bfloat16, o sin oneDNN, tarda más."""
+    """La de todas las redes. La decide lo que el procesador sabe hacer, y no un cronómetro, para
+    que se repitan las cifras; sin oneDNN, bfloat16 se emula y tarda más."""
     if con_gpu:
         return "mixed_float16"
     con_onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0"
@@ -2058,8 +1998,8 @@ def cargar_todo(sesion, partes):
 
 
 def ejecutar(argumentos=None):
-    """main con códigos de salida: 0; 1 si una red no se puede entrenar o no se puede escribir lo
-    que se imprime; 2 si una entrada está mal; y 130 tras Ctrl-C."""
+    """main con códigos de salida: 0; 1 si una red no se puede entrenar o la salida no se puede
+    escribir; 2 si una entrada está mal; 130 tras Ctrl-C."""
     for salida in (sys.stdout, sys.stderr):
         if hasattr(salida, "reconfigure"):  # un terminal sin acentos no detiene la práctica
             salida.reconfigure(errors="replace", line_buffering=True)
