@@ -14,7 +14,7 @@ Duración:    con 100 especies, de hora y media a cinco horas en dos núcleos si
 Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
 
 Cada apartado empieza por la función que lo cuenta, y sus piezas la siguen en el orden en que se
-usan; lo que sirve a todos está al final. Las funciones que da el guion conservan su nombre.
+usan; lo que sirve a todos va delante o al final. Las funciones del profesor conservan su nombre.
 """
 
 import argparse
@@ -66,15 +66,16 @@ try:
     except ValueError:  # MPLBACKEND nombra un modo de enseñar figuras que no existe
         os.environ["MPLBACKEND"] = "agg"
         import matplotlib.pyplot as plt
+except KeyboardInterrupt:
+    sys.exit(130)
 except Exception as error:
-    sin_bibliotecas = f"{type(error).__name__}: {error}".splitlines()[0]
-else:
-    sin_bibliotecas = None
-with suppress(OSError, NameError):
-    os.dup2(salida_de_errores, 2)
-if sin_bibliotecas:
-    print(f"Error: {sin_bibliotecas}; pip install -r requirements.txt", file=sys.stderr)
+    motivo = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"Error: {motivo}; pip install -r requirements.txt")
     sys.exit(2)
+finally:
+    with suppress(OSError, NameError):
+        os.dup2(salida_de_errores, 2)
+        os.close(salida_de_errores)
 
 # ===== LO QUE FIJA EL GUION, CUÁNTO SE ENTRENA Y CÓMO ============================================
 
@@ -185,7 +186,7 @@ def apartado1(sesion):
         optimizador=adam,
         paciencia=epocas,  # no para, pero queda la mejor época
     )
-    fila = anotar_red("1", "BaseNet", basenet, datos, sesion)
+    fila = anotar_red("1", "BaseNet", basenet, datos, sesion, con_train=True)
     mostrarEvolucion(basenet.hist, "BaseNet: evolución", basenet.epoca)
     mostrar_confusion("BaseNet: matriz de confusión", fila, datos)
     pausa("1.2: resultados de BaseNet")
@@ -227,7 +228,7 @@ CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
 LADO_RECORTE = 24  # px de los recortes de 32: cada época cuesta la mitad
 FRACCION_RECORTES = 0.6  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
-CAMBIO_COLOR = 0.3  # lo más que cambian el brillo, el contraste y la saturación de una imagen
+CAMBIO_COLOR = 0.3  # cambio máximo del brillo, el contraste y la saturación de una imagen
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
 
 
@@ -237,8 +238,7 @@ def apartado2(sesion):
     titulo("APARTADO 2 · Mejora de BaseNet", datos)
 
     print(f"\n2.1 Que aprenda: cada paso, {alcance.epocas_aprender} épocas desde cero")
-    print("  BaseNet apenas acierta más en train que en validación: le falta capacidad, o rapidez")
-    print("  para usarla. Lo segundo se ve en pocas épocas.")
+    print("  ¿Qué le falta a BaseNet: capacidad, o rapidez para usarla? Se ve en pocas épocas.")
     receta = probar_pasos("Que aprenda", Receta(), alcance.epocas_aprender, datos, sesion)
     pausa("2.1: que aprenda")
 
@@ -299,22 +299,22 @@ def sgd_ciclo(tasa, pasos):
 
 
 # La red final, con la razón de cada valor. Las cifras son puntos de validación, de media en cinco
-# semillas y con su error típico, al cambiar solo ese valor en la receta que la precedió, que era
-# esta con CutMix (memoria, «Por qué esta red»).
+# semillas y con su error típico, al cambiar solo ese valor en la receta anterior, que llevaba otro
+# aumento de datos más, CutMix, que se quitó por no sumar (memoria, «Por qué esta red»).
 RECETA_FINAL = Receta(
     normalizar=True,  # el blanqueo cuenta con ella
-    filtros=(64, 128, 256),  # la mitad, -3,0 ± 0,3; la mitad más, +1,3 ± 0,5 al doble de coste
+    filtros=(64, 128, 256),  # la mitad, -3,0 ± 0,3; un 50 % más, +1,3 ± 0,5 al doble de coste
     batchnorm=True,  # admite tasas mayores (Ioffe y Szegedy, 2015)
     optimizador=partial(sgd_ciclo, TASA_SGD),  # la tasa grande explora; la que baja a cero, afina
     blanqueo=True,  # una primera capa ya aprendida
-    residual=True,  # hacen entrenable lo profundo (He et al., 2016): sin ellas, -1,0 ± 0,3
+    residual=True,  # lo profundo se deja entrenar (He et al., 2016): sin ellas, -1,0 ± 0,3
     paciencia=None,  # lo mejor llega al final del ciclo: parar antes lo pierde
-    aumento=True,  # una imagen reflejada es de la misma clase: sin él ni CutMix, -4,9 ± 0,5
-    recortes=True,  # la mitad de coste por época (Touvron et al., 2019); sin ellos, +1,1 ± 0,6
+    aumento=True,  # una imagen reflejada es de la misma clase: sin ninguno, -4,9 ± 0,5
+    recortes=True,  # la mitad del coste por época (Touvron et al., 2019); sin ellos, +1,1 ± 0,6
     color=True,  # con la luz de otra hora la clase es la misma; no decide: sin él, +0,4 ± 0,5
     l2=1e-3,  # sin ella, -2,6 ± 0,4; ni el doble ni la mitad se distinguen
     suavizado=0.1,  # el de Szegedy et al. (2016); no decide: sin él, +0,1 ± 0,4
-    dropout=0.0,  # con 0,2, -0,8 ± 0,5; y -0,9 ± 0,2 si ninguna de las dos lleva CutMix
+    dropout=0.0,  # con 0,2, -0,8 ± 0,5; sin CutMix, -0,9 ± 0,2
 )
 PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valor)
     "Que aprenda": (
@@ -339,9 +339,9 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
 
 
 def probar_pasos(capitulo, receta, epocas, datos, sesion):
-    """Añade a una receta, de uno en uno, los pasos de un capítulo; devuelve aquella a la que llega.
-    Los que la red final no lleva se prueban y se descartan."""
-    # De cada paso, lo que acierta en train: lo que pasa de validación, lo ha memorizado.
+    """Añade a una receta, de uno en uno, los pasos de un capítulo, y la devuelve. Los que la red
+    final no lleva se prueban y se descartan: lo que se eligió con pasos largos no lo decide uno."""
+    # De cada paso, también lo que acierta en train: lo que supera a validación es memorización.
     anotar_paso = partial(anotar_red, "2", con_test=False, con_train=True)
     red = entrenar_receta(receta, datos, epocas, sesion.semilla)
     anterior = anotar_paso(f"{capitulo}: de partida", red, datos, sesion)
@@ -356,8 +356,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         destino = "se queda" if fila.detalles["se_queda"] else "se descarta"
         print(f"  {puntos}; {destino}, como en la red final.")
         if fila.epocas < epocas:
-            ahorro = duracion(anterior.segundos - fila.segundos)
-            print(f"  Ha parado en la época {fila.epocas} de {epocas}: ahorra {ahorro}.")
+            print(f"  Ha parado en la época {fila.epocas} de {epocas}.")
         if fila.detalles["se_queda"]:
             receta, anterior = candidata, fila
     return receta
@@ -365,12 +364,11 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
 
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta, que queda en su mejor época aunque no pare antes."""
-    fases = fases_de(receta, epocas, aumentar)
     return entrenar(
-        partial(construir_mejorada, receta, datos, 32 if len(fases) == 1 else None),
+        partial(construir_mejorada, receta, datos, None if receta.recortes else 32),
         datos,
         semilla,
-        fases,
+        fases_de(receta, epocas, aumentar),
         LOTE,
         receta.optimizador,
         keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
@@ -384,7 +382,7 @@ def fases_de(receta, epocas, transformar):
     if not receta.aumento:
         return [(epocas, None)]
     enteras = partial(transformar, 32, receta)
-    if not (receta.recortes and receta.filtros):  # BaseNet solo admite 32 px
+    if not receta.recortes:
         return [(epocas, enteras)]
     con_recortes = int(FRACCION_RECORTES * epocas)
     recortadas = partial(transformar, LADO_RECORTE, receta)
@@ -510,8 +508,9 @@ def apartado3(sesion):
     preentrenada, datos = sesion.preentrenada, sesion.aves
     sesion.aves = None  # ninguna otra parte las usa, y ocupan 1 GB de RAM o más
     titulo(f"APARTADO 3 · {preentrenada.nombre} en Caltech-UCSD", datos)
-    print("  Las «dos últimas capas» que quita el guion son avg_pool y predictions. 3.1.A y 3.2")
-    print("  vuelven a poner la media de avg_pool; 3.1.B la pone tras dos convoluciones nuevas.")
+    print("  Las «dos últimas capas» del guion son avg_pool y predictions. 3.1.A y 3.2 vuelven a")
+    print("  poner la media de avg_pool; 3.1.B la pone tras dos convoluciones nuevas. En 3.1, los")
+    print("  parámetros y el tiempo son los de la cabeza: la extracción es común a todas.")
     repartidas = np.linspace(0, len(datos.train.x) - 1, 18).astype(int)
     nombres = [datos.clases[clase] for clase in datos.train.y[repartidas].argmax(1)]
     mostrar_rejilla("Aves de entrenamiento", datos.train.x[repartidas], nombres)
@@ -732,9 +731,9 @@ def a_norma_1(x):
 # --- 3.1.A, con otros clasificadores, como sugiere el guion -------------------------------------
 
 PLIEGUES = 5  # de la validación cruzada en train
-C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; con 100 ya no se falla ninguno de train
+C_SVM = (1.0, 10.0, 100.0)  # sobre vectores de norma 1; con 100 ya no falla ninguno de train
 COMPONENTES_LDA = 1024  # las que deja PCA: sin perder aciertos, en la mitad de tiempo
-CONTRACCIONES = (0.01, 0.03, 0.1, 0.3, 1.0)  # de la covarianza a una esfera (Friedman, 1989)
+CONTRACCIONES = (0.01, 0.03, 0.1, 0.3, 1.0)  # de la covarianza hacia una esfera (Friedman, 1989)
 ARBOLES = 150  # del random forest; el tiempo crece en proporción
 HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera parte de RAM
 
@@ -780,7 +779,7 @@ def probar_clasificadores(vectores, sesion):
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
             for parametro, valor in clasificador.best_params_.items():
-                elegido = f"{parametro.split('__')[-1]} = {DECIMALES(valor)}"
+                elegido = f"{parametro.split('__')[-1]} = {decimal(valor)}"
                 aciertos = porcentaje(clasificador.best_score_)
                 print(f"  {elegido}: {aciertos} en la validación cruzada")
         fila.prob_val, fila.prob_test = puntuar(clasificador, val), puntuar(clasificador, test)
@@ -789,7 +788,7 @@ def probar_clasificadores(vectores, sesion):
 
 
 def puntuar(clasificador, x):
-    """Probabilidad de cada clase, (n, clases), o, en la SVM, los duelos entre clases que gana."""
+    """Probabilidad de cada clase, (n, clases); en la SVM, cuántas veces gana a otra."""
     if hasattr(clasificador, "predict_proba"):
         return clasificador.predict_proba(x)
     # Por trozos, porque la SVM calcula un duelo por imagen y par de clases.
@@ -853,7 +852,7 @@ def cabeza_discriminante(vectores, discriminante):
 
 def medir_temperatura(vectores, discriminante):
     """Por cuánto dividir los márgenes del discriminante para que su pérdida sea mínima (Guo et al.,
-    2017), medido en train por validación cruzada: es demasiado tajante."""
+    2017), medido en train por validación cruzada: sus probabilidades son demasiado extremas."""
     margenes = cross_val_predict(
         discriminante.best_estimator_,
         a_norma_1(vectores.train.x),
@@ -862,14 +861,10 @@ def medir_temperatura(vectores, discriminante):
         method="decision_function",
     )
 
-    return (
-        1
-        / minimize_scalar(
-            lambda factor: metrics.log_loss(vectores.train.y, softmax(factor * margenes, axis=1)),
-            bounds=(0, 1),
-            method="bounded",
-        ).x
-    )
+    def perdida(factor):
+        return metrics.log_loss(vectores.train.y, softmax(factor * margenes, axis=1))
+
+    return 1 / minimize_scalar(perdida, bounds=(0, 1), method="bounded").x
 
 
 def recortar_y_reflejar(x, y, azar):
@@ -941,7 +936,7 @@ def bonus(sesion):
     de_la_generalista = anotar_red(
         "Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True
     )
-    especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # no, sin el Apartado 2
+    especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # None sin el Apartado 2
     if especialista:
         maestras.append(especialista.modelo)
         comite = Resultado(
@@ -1168,6 +1163,7 @@ ANCHO = 110  # columnas de los títulos
 
 # Los aciertos en test de la memoria: media y desviación típica de tres semillas. Los escribe
 # memoria/generar.py. Con otros datos o pesos que estos no se comparan.
+# «Otros pesos» son unos que no son los de ImageNet: la memoria dice cuáles.
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos")
 MEMORIA = {
@@ -1376,7 +1372,7 @@ class ErrorEntrada(Exception):
 
 @contextmanager
 def con_remedio(que, remedio):
-    """Convierte cualquier error de leer o escribir en un ErrorEntrada que dice cómo se arregla."""
+    """Convierte cualquier error al leer o escribir en un ErrorEntrada que dice cómo se arregla."""
     try:
         yield
     except ErrorEntrada:
@@ -1412,7 +1408,8 @@ def abrir_archivos(raiz, ajeno):
     for lugar, de_raiz in pendientes:
         for archivo in buscar("*", [lugar]):
             nombre = archivo.name.lower()
-            if not nombre.endswith(SUFIJOS_ARCHIVO) or re.search(ajeno, nombre):
+            es_archivo = nombre.endswith(SUFIJOS_ARCHIVO) and archivo.is_file()
+            if not es_archivo or re.search(ajeno, nombre):
                 continue
             with con_remedio(archivo, "compruebe que está entero y que queda sitio, o quítelo"):
                 # El nombre depende de la fecha: no se mezcla con lo que quede de otro archivo.
@@ -1425,17 +1422,21 @@ def abrir_archivos(raiz, ajeno):
     return carpetas
 
 
-def encontrar(raiz, ajeno, buscar_en):
-    """Lo que da buscar_en(carpetas), que empieza por una ruta, y de dónde sale; None si no está en
-    raiz ni en sus archivos, que solo se abren si hace falta."""
-    encontrado, archivos = buscar_en([raiz]), {}
-    if not encontrado:
-        archivos = abrir_archivos(raiz, ajeno)
-        encontrado = buscar_en([raiz, *archivos])
-    if not encontrado:
-        return None
-    de_archivo = [a for carpeta, a in archivos.items() if encontrado[0].is_relative_to(carpeta)]
-    return *encontrado, (de_archivo or encontrado)[0]
+def donde_buscar(raiz, ajeno):
+    """Da (carpetas, archivos abiertos): raiz y, si ahí no está, también lo que guardan sus archivos
+    comprimidos."""
+    yield [raiz], {}
+    archivos = abrir_archivos(raiz, ajeno)
+    yield [raiz, *archivos], archivos
+
+
+def de_donde(rutas, archivos):
+    """Esas rutas o, si están en la caché, los archivos de imagenes/ de los que salen."""
+    lugares = []
+    for ruta in rutas:
+        suyos = [archivo for carpeta, archivo in archivos.items() if ruta.is_relative_to(carpeta)]
+        lugares.append(suyos[0] if suyos else ruta)
+    return lugares
 
 
 def nombrar_sobras(leidas):
@@ -1449,11 +1450,11 @@ def nombrar_sobras(leidas):
         print(f"  Sin usar en {carpeta_imagenes()}: {', '.join(sobran)}.")
 
 
-def descargar(nombre, urls, huella, parecido, **opciones):
+def descargar(nombre, urls, huella, parecido=None, **opciones):
     """Ruta, en la caché de Keras, de lo que se baja de alguna URL; None si no hay red. ErrorEntrada
     si la hay y no llega, o si algo de imagenes/ dice en su nombre que es eso y no lo es."""
     for ruta in sorted(carpeta_imagenes().glob("[!.]*")):
-        if re.search(parecido, ruta.name.lower()):
+        if parecido and re.search(parecido, ruta.name.lower()):
             raise ErrorEntrada(f"{ruta}: le falta algo (imagenes/README.md); complételo o quítelo")
     socket.setdefaulttimeout(ESPERA_DESCARGA)
     for intento in range(INTENTOS * len(urls)):
@@ -1488,10 +1489,11 @@ CIFAR_URLS = (  # 169 MB; el segundo servidor es el oficial, que a veces tarda u
     "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
 )
 CIFAR_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+PICKLES_CIFAR = ("train", "test", "meta")
 REMEDIO_CIFAR = "bórrelo y vuelva a descargar CIFAR-100, la versión para Python"
 
-# En orden canónico: uint8 (n, 32, 32, 3) y clases finas (n,); lugar es de donde se ha leído.
-Cifar = namedtuple("Cifar", "x_train y_train x_test y_test nombres origen lugar")
+# En orden canónico: uint8 (n, 32, 32, 3), clases finas (n,) y los ficheros de los que salen.
+Cifar = namedtuple("Cifar", "x_train y_train x_test y_test nombres origen leidos")
 
 
 def datos_cifar(cifar, num_clases, semilla):
@@ -1514,17 +1516,19 @@ def cargarImagenes(cifar=None, num_clases=CLASES):
 
 def leer_cifar(por_clase=None):
     """El Cifar de imagenes/, de la caché de Keras o de su descarga; si no, sintético."""
-    buscar_cifar = partial(encontrar, ajeno="cub|aves|bird", buscar_en=carpeta_de_cifar)
-    encontrado = buscar_cifar(carpeta_imagenes())
+    encontrado = encontrar_cifar(carpeta_imagenes())
     if not encontrado:  # el nombre es el que le da Keras, por si ya lo ha descargado
         carpeta = descargar(
             "cifar-100-python-target", CIFAR_URLS, CIFAR_SHA256, "cifar.?100", extract=True
         )
-        encontrado = buscar_cifar(carpeta) if carpeta else None
+        if not carpeta:
+            figuras = imagenes_sinteticas(100, 32, por_clase or 50, por_clase or 30, semilla=0)
+            return Cifar(*figuras, origen=("CIFAR-100 SINTÉTICO", "figuras dibujadas"), leidos=[])
+        encontrado = encontrar_cifar(carpeta)
     if not encontrado:
-        figuras = imagenes_sinteticas(100, 32, por_clase or 50, por_clase or 30, semilla=0)
-        return Cifar(*figuras, origen=("CIFAR-100 SINTÉTICO", "figuras dibujadas"), lugar=None)
-    carpeta, lugar = encontrado
+        raise ErrorEntrada(f"{carpeta}: está incompleta; bórrela, y se descargará otra vez")
+    carpeta, archivos = encontrado
+    leidos = de_donde([carpeta / nombre for nombre in PICKLES_CIFAR], archivos)
     x_y = []
     for nombre, minimo in (("train", 2), ("test", 1)):  # de train, una imagen es de validación
         x, y = leer_lote(carpeta / nombre, minimo)
@@ -1536,15 +1540,17 @@ def leer_cifar(por_clase=None):
         if len(nombres) != 100:
             raise ValueError("no tiene el nombre de las 100 clases")
     cuantas = decimal(len(x_y[0]) + len(x_y[2]), 0)
+    lugar = leidos[0] if archivos else carpeta
     origen = f"CIFAR-100, {cuantas} imágenes de 100 clases", f"de {lugar.name}"
-    return Cifar(*x_y, nombres, origen, lugar)
+    return Cifar(*x_y, nombres, origen, leidos)
 
 
-def carpeta_de_cifar(carpetas):
-    """(la carpeta en la que están los tres pickles de CIFAR-100,), o None."""
-    for meta in buscar("meta", carpetas):
-        if all((meta.parent / nombre).is_file() for nombre in ("train", "test", "meta")):
-            return (meta.parent,)
+def encontrar_cifar(raiz):
+    """(carpeta de los tres pickles de CIFAR-100, archivos abiertos), o None si no están en raiz."""
+    for carpetas, archivos in donde_buscar(raiz, "cub|aves|bird"):
+        for meta in buscar("meta", carpetas):
+            if all((meta.parent / nombre).is_file() for nombre in PICKLES_CIFAR):
+                return meta.parent, archivos
     return None
 
 
@@ -1609,22 +1615,20 @@ MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es
 ESPECIES_SINTETICAS = 10
 
 # La carpeta de las clases y las rutas «clase/imagen» de train y de test, y de dónde sale todo.
-Aves = namedtuple("Aves", "carpeta train test lista lugar")
+Aves = namedtuple("Aves", "carpeta train test lista archivos")
 
 
 def leer_aves(especies, semilla):
-    """(Datos, Aves) de imagenes/, de la caché de Keras o de la descarga; si no, sintéticos y
-    None."""
+    """(Datos, rutas leídas) de imagenes/, de la caché de Keras o de la descarga; si no,
+    sintéticos. Con especies, solo las primeras y con pocas imágenes."""
     aves = encontrar_aves(carpeta_imagenes())
     if not aves:
         carpeta = descargar("CUB_200_2011.tgz", [AVES_URL], AVES_MD5, "cub.?200", extract=True)
-        aves = encontrar_aves(carpeta) if carpeta else None
+        if not carpeta:
+            return aves_sinteticas(semilla), []
+        aves = encontrar_aves(carpeta)
     if not aves:
-        *figuras, nombres = imagenes_sinteticas(ESPECIES_SINTETICAS, LADO_AVES, 24, 12, semilla=2)
-        for i in (1, 3):
-            figuras[i] = keras.utils.to_categorical(figuras[i], ESPECIES_SINTETICAS)
-        origen = "aves SINTÉTICAS", f"{ESPECIES_SINTETICAS} especies de figuras dibujadas"
-        return partir(*figuras, nombres, origen, semilla), None
+        raise ErrorEntrada(f"{carpeta}: está incompleta; bórrela, y se descargará otra vez")
     if especies:
         train, test = [], []
         for especie in sorted({ruta.split("/")[0] for ruta in aves.train})[:especies]:
@@ -1634,9 +1638,19 @@ def leer_aves(especies, semilla):
     cuantas = decimal(len(aves.train) + len(aves.test), 0)
     print(f"  Leyendo {cuantas} imágenes de {aves.carpeta}…")
     *x_y, nombres = cargarDatos(aves.carpeta, aves)
-    lugar = aves.lugar if aves.lugar.is_file() else aves.lista.parent
+    clases = {aves.carpeta / ruta.split("/")[0] for ruta in aves.train}
+    leidas = de_donde([*clases, *aves.lista.parent.glob("*.txt")], aves.archivos)
+    lugar = leidas[-1] if aves.archivos else aves.lista.parent
     origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {lugar.name}"
-    return partir(*x_y, nombres, origen, semilla), aves
+    return partir(*x_y, nombres, origen, semilla), leidas
+
+
+def aves_sinteticas(semilla):
+    """Datos de figuras de otros colores y clases que las de CIFAR-100 sintético."""
+    x, y, x_test, y_test, nombres = imagenes_sinteticas(ESPECIES_SINTETICAS, LADO_AVES, 24, 12, 2)
+    y, y_test = (keras.utils.to_categorical(clases, ESPECIES_SINTETICAS) for clases in (y, y_test))
+    origen = "aves SINTÉTICAS", f"{ESPECIES_SINTETICAS} especies de figuras dibujadas"
+    return partir(x, y, x_test, y_test, nombres, origen, semilla)
 
 
 def cargarDatos(path, aves=None):
@@ -1676,29 +1690,20 @@ def leerImagenes(vec_imagenes, path):
 
 
 def encontrar_aves(raiz):
-    """Las Aves que haya en raiz, o None. ErrorEntrada si están las listas, pero no las fotos."""
-    encontrado = encontrar(raiz, "cifar", listas_y_fotos)
-    if not encontrado and (listas := listas_en([raiz])):
+    """Las Aves de raiz, o None; las fotos pueden estar lejos de las listas, y las dos cosas en
+    archivos distintos. ErrorEntrada si están las listas, pero no las fotos."""
+    for carpetas, archivos in donde_buscar(raiz, "cifar"):
+        listas = buscar("train.txt", carpetas) + buscar("train_test_split.txt", carpetas)
+        for lista in listas:
+            train, test = leer_listas(lista)
+            cerca = lista.parent, lista.parent.parent
+            posibles = [*cerca, *(carpeta / "images" for carpeta in cerca)]
+            clase = glob.escape(train[0].split("/")[0])
+            for carpeta in [*posibles, *(ruta.parent for ruta in buscar(clase, carpetas))]:
+                if any((carpeta / ruta).is_file() for ruta in train):
+                    return Aves(carpeta, train, test, lista, archivos)
+    if listas:
         raise ErrorEntrada(f"{listas[0]}: no están sus fotos; póngalas en su carpeta")
-    return Aves(*encontrado) if encontrado else None
-
-
-def listas_en(carpetas):
-    """Las listas que hay: las de la asignatura y CUB-200, de 2010; después, las de 2011."""
-    return buscar("train.txt", carpetas) + buscar("train_test_split.txt", carpetas)
-
-
-def listas_y_fotos(carpetas):
-    """(carpeta de las clases, train, test, lista) o None; las fotos pueden estar en otro sitio."""
-    for lista in listas_en(carpetas):
-        train, test = leer_listas(lista)
-        comprobar_listas(train, test, lista.parent)
-        cerca = lista.parent, lista.parent.parent
-        posibles = [*cerca, *(carpeta / "images" for carpeta in cerca)]
-        clase = glob.escape(train[0].split("/")[0])
-        for carpeta in [*posibles, *(ruta.parent for ruta in buscar(clase, carpetas))]:
-            if any((carpeta / ruta).is_file() for ruta in train):
-                return carpeta, train, test, lista
     return None
 
 
@@ -1707,24 +1712,27 @@ def leer_listas(lista):
     tiene «17 001.Nombre/imagen.jpg», y train_test_split.txt, «17 1» si es de train, o «17 0»."""
     carpeta = lista.parent
     if lista.name == "train.txt":
-        ficheros = carpeta / "train.txt", carpeta / "test.txt"
-        return tuple([leer_ruta(linea, f) for linea in leer_lineas(f)] for f in ficheros)
-    columnas = []
-    for fichero in (carpeta / "images.txt", lista):
-        with con_remedio(fichero, REMEDIO_LISTA):
-            columnas.append(dict(linea.split(maxsplit=1) for linea in leer_lineas(fichero)))
-    rutas, particion = columnas
-    if rutas.keys() != particion.keys() or not set(particion.values()) <= {"0", "1"}:
-        problema = "no dice, de cada id de images.txt, si es de train, 1, o de test, 0"
-        raise ErrorEntrada(f"{lista}: {problema}; {REMEDIO_LISTA}")
-    partes = {"1": [], "0": []}
-    for identificador, linea in rutas.items():
-        partes[particion[identificador]].append(leer_ruta(linea, carpeta / "images.txt"))
-    return partes["1"], partes["0"]
+        ficheros = lista, carpeta / "test.txt"
+        train, test = ([leer_ruta(linea, f) for linea in leer_lineas(f)] for f in ficheros)
+    else:
+        columnas = []
+        for fichero in (carpeta / "images.txt", lista):
+            with con_remedio(fichero, REMEDIO_LISTA):
+                columnas.append(dict(linea.split(maxsplit=1) for linea in leer_lineas(fichero)))
+        rutas, particion = columnas
+        if rutas.keys() != particion.keys() or not set(particion.values()) <= {"0", "1"}:
+            problema = "no dice, de cada id de images.txt, si es de train, 1, o de test, 0"
+            raise ErrorEntrada(f"{lista}: {problema}; {REMEDIO_LISTA}")
+        partes = {"1": [], "0": []}
+        for identificador, linea in rutas.items():
+            partes[particion[identificador]].append(leer_ruta(linea, carpeta / "images.txt"))
+        train, test = partes["1"], partes["0"]
+    comprobar_listas(train, test, carpeta)
+    return train, test
 
 
 def leer_ruta(linea, fichero):
-    """«clase/imagen» de una línea, con barras de Windows o de las otras, o ErrorEntrada."""
+    """«clase/imagen» de una línea, con barras / o \\, o ErrorEntrada."""
     ruta = linea.replace("\\", "/")
     if not re.fullmatch(r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)", ruta, re.I):
         raise ErrorEntrada(f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea")
@@ -1765,7 +1773,7 @@ def buscar_pesos(preentrenada):
     nombre, huella = preentrenada.url.split("/")[-1], preentrenada.md5_imagenet
     ficheros = buscar(nombre, [carpeta_imagenes()])
     if not ficheros:
-        ficheros = [descargar(nombre, [preentrenada.url], huella, "$.", cache_subdir="models")]
+        ficheros = [descargar(nombre, [preentrenada.url], huella, cache_subdir="models")]
     if not ficheros[0]:
         return preentrenada
     with con_remedio(ficheros[0], "dé permiso para leerlo o quítelo"):
@@ -1861,7 +1869,6 @@ def dibujar(forma, relleno, puntas, colores, lado, azar):
 # ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
-# En dos núcleos con bfloat16 y sin GPU; el Apartado 3, con 5.902 aves.
 MINUTOS = {"1": 1, "2": 35, "3": 26, "bonus": 26}
 
 
@@ -1889,8 +1896,9 @@ def main(argumentos=None, preentrenada=RESNET50):
     print(f"{__doc__.splitlines()[0]}\n{sesion.maquina}")
     partes = [parte for parte in PARTES if parte in opciones.apartados]
     origenes = cargar_todo(sesion, partes)
-    minutos = " · ".join(f"{parte}: {MINUTOS[parte]}" for parte in partes)
-    print(f"Minutos de cada parte, entera, en dos núcleos con bfloat16: {minutos}")
+    if sesion.alcance is COMPLETO:
+        minutos = " · ".join(f"{parte}, {MINUTOS[parte]}" for parte in partes)
+        print(f"Minutos de cada parte en dos núcleos con bfloat16 y 5.902 aves: {minutos}")
     terminado = False
     try:
         for parte in partes:
@@ -1940,7 +1948,7 @@ def leer_opciones(argumentos):
 def preparar_entorno(semilla):
     """Semilla, determinismo, precisión y silencio de las bibliotecas, diga lo que diga su
     configuración; devuelve la descripción de la máquina."""
-    warnings.simplefilter("ignore")  # los avisos de una biblioteca a quien la usa
+    warnings.simplefilter("ignore")  # calla los avisos de las bibliotecas
     tf.get_logger().setLevel("ERROR")
     try:
         plt.switch_backend(plt.get_backend())
@@ -1984,14 +1992,14 @@ def cargar_todo(sesion, partes):
     if {"1", "2", "bonus"} & set(partes):
         sesion.cifar = leer_cifar(sesion.alcance.imagenes_por_clase)
         origenes.append(f"Apartados 1, 2 y Bonus: {' · '.join(sesion.cifar.origen)}")
-        leidas.append(sesion.cifar.lugar)
+        leidas += sesion.cifar.leidos
     if "3" in partes:
         sesion.preentrenada = buscar_pesos(sesion.preentrenada)
         cargar_preentrenada(sesion.preentrenada)  # falla ahora, y no dentro de media hora
-        datos, aves = leer_aves(sesion.alcance.especies, sesion.semilla)
+        datos, de_aves = leer_aves(sesion.alcance.especies, sesion.semilla)
         sesion.aves = datos._replace(origen=(*datos.origen, sesion.preentrenada.etiqueta))
         origenes.append(f"Apartado 3: {' · '.join(sesion.aves.origen)}")
-        leidas += [sesion.preentrenada.fichero, *([aves.lugar, aves.lista] if aves else [])]
+        leidas += [sesion.preentrenada.fichero, *de_aves]
     nombrar_sobras([ruta for ruta in leidas if ruta])
     print("\n".join(origenes))
     return "\n".join(origenes)
