@@ -350,14 +350,14 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         candidata = replace(receta, **{campo: valor})
         red = entrenar_receta(candidata, datos, epocas, sesion.semilla)
         fila = anotar_paso(f"{capitulo}: {nombre}", red, datos, sesion)
-        fila.detalles["diferencia"] = fila.val - anterior.val
-        fila.detalles["se_queda"] = bool(getattr(RECETA_FINAL, campo))
-        puntos = f"{decimal(100 * fila.detalles['diferencia'], signo='+')} puntos en validación"
-        destino = "se queda" if fila.detalles["se_queda"] else "se descarta"
-        print(f"  {puntos}; {destino}, como en la red final.")
+        diferencia, se_queda = fila.val - anterior.val, bool(getattr(RECETA_FINAL, campo))
+        fila.detalles |= {"diferencia": diferencia, "se_queda": se_queda}
+        puntos = decimal(100 * diferencia, signo="+")
+        destino = "se queda" if se_queda else "se descarta"
+        print(f"  {puntos} puntos en validación; {destino}, como en la red final.")
         if fila.epocas < epocas:
             print(f"  Ha parado en la época {fila.epocas} de {epocas}.")
-        if fila.detalles["se_queda"]:
+        if se_queda:
             receta, anterior = candidata, fila
     return receta
 
@@ -778,10 +778,8 @@ def probar_clasificadores(vectores, sesion):
         fila = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
-            for parametro, valor in clasificador.best_params_.items():
-                elegido = f"{parametro.split('__')[-1]} = {decimal(valor)}"
-                aciertos = porcentaje(clasificador.best_score_)
-                print(f"  {elegido}: {aciertos} en la validación cruzada")
+            aciertos = porcentaje(clasificador.best_score_)
+            print(f"  Elegido: {clasificador.best_params_}, con {aciertos} en validación cruzada")
         fila.prob_val, fila.prob_test = puntuar(clasificador, val), puntuar(clasificador, test)
         anotar(fila, datos=vectores, sesion=sesion)
     return discriminante
@@ -1132,18 +1130,13 @@ def anotar(fila, datos, sesion):
 
 
 def comparar(una, otra, datos, sesion):
-    """Dice y guarda cuánto más acierta un experimento que otro en test, y si estas imágenes bastan
-    para distinguirlos."""
+    """Dice y guarda cuánto más acierta un experimento que otro en test, con la p de McNemar."""
     fila, rival = sesion.resultados[una], sesion.resultados[otra]
+    diferencia = fila.test - rival.test
     p = mcnemar(datos.test.y, fila.prob_test, rival.prob_test)
-    fila.detalles[f"frente a {otra}"] = {"diferencia": fila.test - rival.test, "p": p}
-    puntos = decimal(100 * (fila.test - rival.test), signo="+")
-    valor_p = "p < 0,0001" if p < 1e-4 else f"p = {decimal(p, 4)}"
-    veredicto = "es más que el azar" if p < SIGNIFICACION else "no se distinguen"
-    print(
-        f"  «{una}» frente a «{otra}»: {puntos} puntos en test; con estas imágenes, {veredicto}"
-        f" ({valor_p})."
-    )
+    fila.detalles[f"frente a {otra}"] = {"diferencia": diferencia, "p": p}
+    puntos = decimal(100 * diferencia, signo="+")
+    print(f"  «{una}» frente a «{otra}»: {puntos} puntos en test (McNemar, p = {decimal(p, 4)}).")
 
 
 def mcnemar(y, prob_a, prob_b):
