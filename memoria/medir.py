@@ -1,233 +1,80 @@
 """Lo que se mide para la memoria, por partes. Lo llama generar.py, cada parte en un proceso propio.
 
-12bonus, pasos/7 y 3/7 hacen lo mismo que practica2.py: los apartados de CIFAR-100, con los pasos de
-2.1 y 2.2 aparte porque no necesitan lo demás, y el 3 con ResNet50; imagenet/7 hace otra vez el 3,
-con MobileNetV2 y sus pesos de ImageNet. Con otro número en lugar de 7, lo mismo con otra semilla,
-que cambia también la validación; semillas/8 es 12bonus con la 8. Las demás hacen lo que una
-ejecución normal no hace: contrastes cae a propósito en las trampas que se evitan, y comites y
-controles miden aquello con lo que la memoria compara lo demás.
+practica/N   la práctica entera con la semilla N, como la ejecuta una persona
+imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de ResNet50
+ablacion/N   la receta de la red final sin cada uno de sus ingredientes
+controles/N  aquello con lo que la memoria compara: BaseNet con 100 clases, la salida y nada más
+             sobre la red congelada, y lo mismo si se divide entre 255 antes de tiempo
+comites      lo que ganan dos redes finales por ser dos
 """
 
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 AQUI = Path(__file__).resolve().parent
 sys.path.insert(0, str(AQUI.parent))
-from sklearn.model_selection import cross_validate
-
 import practica2 as p
 
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
-FIGURAS = AQUI / "figuras"
+LAMINAS = AQUI / "figuras" / "laminas"  # las que dibuja la práctica, hasta que se pasan a JPEG
 SEMILLAS = (7, 8, 9)  # la primera es la del script
-SEMILLAS_PASOS = (7, 8, 11)  # de 2.1 y 2.2
-p.PRESENTACION.con_titulo = False
 
 MOBILENETV2 = p.RedPreentrenada(
     nombre="MobileNetV2",
     constructor=keras.applications.MobileNetV2,
     preprocesar=keras.applications.mobilenet_v2.preprocess_input,
-    nombre_fichero="mobilenet_v2_imagenet_notop.weights.h5",
-    carpeta_url="",  # no se descarga: ha de estar en la carpeta de imágenes
+    url="mobilenet_v2_imagenet_notop.weights.h5",  # ha de estar en la carpeta de imágenes
     md5_imagenet="73236f95668c34e6f8c3793e873deb04",
 )
+SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
+    "completa": {},
+    "sin cambios de color": {"color": False},
+    "sin label smoothing": {"suavizado": 0.0},
+    "sin entrada de blanqueo": {"blanqueo": False},
+    "sin conexiones residuales": {"residual": False},
+    "sin recortes pequeños": {"recortes": False},
+    "sin regularización L2": {"l2": 0.0},
+    "sin aumento de datos": {"aumento": False, "recortes": False, "color": False},
+    "sin batch normalization": {"batchnorm": False},
+    "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
+}
 
 
-def medir_cifar():
-    """El Apartado 1, la red final del 2 y el Bonus."""
-    return de_la_sesion(ejecutar_cifar(p.SEMILLA))
+def medir_practica(semilla):
+    """La ejecución entera; con la semilla del script, se guardan sus figuras."""
+    figuras = ["--figuras", str(LAMINAS)] if semilla == p.SEMILLA else []
+    return de_la_sesion(p.main(["--semilla", str(semilla), *figuras]))
 
 
-def medir_semilla(semilla):
-    """Las filas de lo mismo con otra semilla."""
-    medido = de_la_sesion(ejecutar_cifar(semilla))
-    return {"filas": medido["filas"], "maquina": medido["maquina"]}
+def medir_imagenet(semilla):
+    """El Apartado 3 con MobileNetV2."""
+    return de_la_sesion(p.main(["--apartados", "3", "--semilla", str(semilla)], MOBILENETV2))
 
 
-def ejecutar_cifar(semilla):
-    """La Sesion del Apartado 1, de 2.3 y del Bonus."""
-    sesion, datos = empezar(semilla)
-    p.apartado1(sesion)
-    p.entrenar_red_final(datos, sesion)
-    p.pausa("2.3: resultados de la red mejorada")
-    p.bonus(sesion)
-    return sesion
-
-
-def medir_pasos(semilla):
-    """Los pasos de 2.1 y 2.2, y lo que cada uno decide."""
-    sesion, datos = empezar(semilla)
-    alcance = sesion.alcance
-    receta = p.probar_pasos(p.APRENDER, p.Receta(), alcance.epocas_aprender, datos, sesion)
-    p.probar_pasos(p.NO_MEMORIZAR, receta, alcance.epocas_no_memorizar, datos, sesion)
-    p.pausa("2.2: que no memorice")
+def medir_ablacion(semilla):
+    """La receta de la red final, entera y sin cada ingrediente, con la mitad de sus épocas. Si sin
+    alguno la pérdida deja de ser un número, su fila queda sin cifras."""
+    sesion, datos = empezar(semilla, p.CLASES)
+    for nombre, cambios in SIN_INGREDIENTE.items():
+        print(f"\nAblación, semilla {semilla}: {nombre}")
+        receta = replace(p.RECETA_FINAL, **cambios)
+        try:
+            red = p.entrenar_receta(receta, datos, p.COMPLETO.epocas_mejorada // 2, semilla)
+            p.anotar_red("2", nombre, red, datos, sesion, con_test=False, con_train=True)
+        except FloatingPointError as error:
+            print(f"  {error}")
+            sesion.resultados[nombre] = p.Resultado("2", nombre, origen=datos.origen)
     return de_la_sesion(sesion)
 
 
-def empezar(semilla):
-    """Una Sesion de los apartados de CIFAR-100, y los Datos de las 25 clases. Las figuras que
-    salgan se guardan si la semilla es la del script."""
-    sesion = p.Sesion(semilla, p.COMPLETO, p.RESNET50)
-    sesion.maquina = p.preparar_entorno(semilla)
-    p.cargar_todo(sesion, ["1", "2", "bonus"])
-    datos = p.datos_cifar(sesion.cifar, p.CLASES, semilla)
-    p.PRESENTACION.carpeta = FIGURAS if semilla == p.SEMILLA else None
-    p.titulo(f"Semilla {semilla}", datos)
-    return sesion, datos
-
-
-def medir_aves(preentrenada, carpeta, semilla):
-    """El Apartado 3 con una red. Las figuras se guardan si la semilla es la del script."""
-    opciones = ["--apartados", "3", "--semilla", str(semilla)]
-    if semilla == p.SEMILLA:
-        opciones += ["--figuras", str(carpeta)]
-    return de_la_sesion(p.main(opciones, preentrenada))
-
-
-def medir_contrastes():
-    """Qué habría cambiado al caer en las trampas, con BaseNet y, en las aves, con MobileNetV2; y si
-    las imágenes de test de CIFAR-100 son más fáciles que las de entrenamiento."""
-    maquina = p.preparar_entorno(p.SEMILLA)
-    contrastes = (
-        trampas_de_cifar() | trampas_de_aves() | {"imágenes de test": test_y_entrenamiento()}
-    )
-    return {"contrastes": contrastes, "maquina": maquina}
-
-
-def trampas_de_cifar():
-    """Elegir la época de BaseNet con el test y aumentar la validación de BaseNet con aumento de
-    datos."""
-    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
-    epocas = p.COMPLETO.epocas_basenet
-    con_test = p.entrenar(
-        p.construir_basenet,
-        replace(datos, val=datos.test),
-        p.SEMILLA,
-        [(epocas, None)],
-        p.LOTE_BASENET,
-        p.adam,
-        paciencia=epocas,
-    )
-    receta = p.Receta(normalizar=True, aumento=True)
-    aumentada = p.entrenar_receta(receta, datos, epocas, p.SEMILLA)
-    x, _ = p.aumentar(32, receta, datos.val.x, datos.val.y, np.random.default_rng(p.SEMILLA))
-    val = p.calcularAccuracy(datos.val.y, p.predecir(aumentada.modelo, x))
-    return {
-        "mejor época según test": {"test": max(con_test.hist.history["val_accuracy"])},
-        "validación sin aumentar": en_validacion(datos, aumentada),
-        "validación aumentada": {"val": val},
-    }
-
-
-def trampas_de_aves():
-    """Solo la salida, dividiendo los píxeles por 255 antes de tiempo; y el ajuste fino, desde esa
-    cabeza y sin mezclar pesos: tal cual, sin la cabeza entrenada y con la batch normalization
-    entrenable."""
-    red = p.buscar_pesos(MOBILENETV2)
-    datos = p.leer_aves(p.COMPLETO, p.SEMILLA)
-    dividiendo = replace(red, preprocesar=lambda x: red.preprocesar(x / 255))
-    _, dividida = entrenar_salida(dividiendo, datos)
-    vectores, salida = entrenar_salida(red, datos)
-    medidas = {
-        "dividir por 255 antes": en_validacion(datos, dividida),
-        "solo la salida": en_validacion(datos, salida),
-    }
-    pixeles = keras.Input((None, None, 3))
-    sin_plegar = keras.Model(pixeles, p.cargar_preentrenada(red)(red.preprocesar(pixeles)))
-    for nombre, base, entrenada in (
-        ("ajuste fino", p.construir_base(red), True),
-        ("batch normalization entrenable", sin_plegar, True),
-        ("sin la cabeza entrenada", p.construir_base(red), False),
-    ):
-        print(f"\nContrastes: {nombre}")
-        cabeza = p.cabeza_salida(vectores)
-        if entrenada:
-            cabeza.set_weights(salida.modelo.get_weights())
-        ajuste = p.entrenar(
-            partial(p.construir_ajuste, base, cabeza),
-            datos,
-            p.SEMILLA,
-            [(p.COMPLETO.epocas_ajuste, p.recortar_y_reflejar)],
-            p.LOTE_AJUSTE,
-            partial(p.adam_ciclo, p.tasa_de_ajuste(p.construir_base(red))),
-            keras.losses.CategoricalCrossentropy(label_smoothing=p.SUAVIZADO_AVES),
-        )
-        medidas[nombre] = en_validacion(datos, ajuste)
-    return medidas
-
-
-def test_y_entrenamiento():
-    """Aciertos de un discriminante sobre las características que da MobileNetV2 de las 25 clases de
-    CIFAR-100: en validación cruzada sobre las imágenes de entrenamiento, y en test. No depende de
-    ninguna red de la práctica ni de su partición: lo que cambia son las imágenes."""
-    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
-    a_vectores = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            keras.layers.Rescaling(255),
-            keras.layers.Resizing(96, 96),
-            p.construir_base(p.buscar_pesos(MOBILENETV2), 96),
-            keras.layers.GlobalAveragePooling2D(),
-        ]
-    )
-    train, val, test = (
-        p.normalize(p.raiz_cuadrada(p.predecir(a_vectores, parte.x)))
-        for parte in (datos.train, datos.val, datos.test)
-    )
-    medidos = cross_validate(
-        p.LinearDiscriminantAnalysis("lsqr", shrinkage=0.1),
-        np.concatenate([train, val]),
-        np.concatenate([datos.train.y, datos.val.y]).argmax(1),
-        cv=p.StratifiedKFold(10, shuffle=True, random_state=p.SEMILLA),
-        return_estimator=True,
-    )
-    y = datos.test.y.argmax(1)
-    en_test = [discriminante.score(test, y) for discriminante in medidos["estimator"]]
-    return {"val": float(medidos["test_score"].mean()), "test": float(np.mean(en_test))}
-
-
-def medir_comites():
-    """Aciertos en test, con espejo, de la red final con cada semilla y de los comités que forman de
-    dos en dos: lo que se gana solo por ser dos, sin las clases de más de la generalista."""
-    cifar, probabilidades = p.leer_cifar(), []
-    for semilla in SEMILLAS:
-        maquina = p.preparar_entorno(semilla)
-        datos = p.datos_cifar(cifar, p.CLASES, semilla)
-        red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, semilla)
-        probabilidades.append(p.predecir_con_espejo(red.modelo, datos.test.x))
-    aciertos = partial(p.calcularAccuracy, datos.test.y)  # las de test son siempre las mismas
-    comites = {
-        "una sola": [aciertos(prob) for prob in probabilidades],
-        "de dos": [aciertos((a + b) / 2) for a, b in combinations(probabilidades, 2)],
-    }
-    return {"comites": comites, "maquina": maquina}
-
-
-def medir_controles():
-    """Con cada semilla: los aciertos de BaseNet en las imágenes de las que aprende, y en test si
-    aprende las 100 clases; y en las aves, en test, si no se hace más que cambiar la salida."""
-    cifar, controles = p.leer_cifar(), []
-    for semilla in SEMILLAS:
-        maquina = p.preparar_entorno(semilla)
-        de_25, de_100 = (p.datos_cifar(cifar, clases, semilla) for clases in (p.CLASES, 100))
-        controles.append(
-            {
-                "BaseNet, en train": acierta_basenet(de_25, de_25.train, semilla),
-                "BaseNet, 100 clases": acierta_basenet(de_100, de_100.test, semilla),
-                "ResNet50": acierta_la_salida(p.RESNET50, semilla),
-                "MobileNetV2": acierta_la_salida(MOBILENETV2, semilla),
-            }
-        )
-    return {"controles": controles, "maquina": maquina}
-
-
-def acierta_basenet(datos, conjunto, semilla):
-    """Lo que acierta en un conjunto BaseNet entrenada como en el Apartado 1, con las clases de esos
-    datos."""
+def medir_controles(semilla):
+    """Aciertos en test de BaseNet si aprende las 100 clases y, en las aves, de la salida sola: con
+    las dos redes y, con MobileNetV2, dividiendo entre 255 antes de su preprocesado."""
+    sesion, datos = empezar(semilla, 100)
     epocas = p.COMPLETO.epocas_basenet
     basenet = p.entrenar(
         partial(p.construir_mejorada, p.Receta(), datos),
@@ -238,65 +85,116 @@ def acierta_basenet(datos, conjunto, semilla):
         p.adam,
         paciencia=epocas,
     )
-    return p.calcularAccuracy(conjunto.y, p.predecir(basenet.modelo, conjunto.x))
+    p.anotar_red("1", "BaseNet, 100 clases", basenet, datos, sesion)
+    aves, _ = p.leer_aves(p.COMPLETO.especies, semilla)
+    mobilenet = p.buscar_pesos(MOBILENETV2)
+    dividiendo = mobilenet._replace(
+        nombre="MobileNetV2 entre 255",
+        preprocesar=lambda x: mobilenet.preprocesar(x / 255),
+    )
+    solo_la_salida = partial(p.construir_cabeza, capas=[])
+    for red in (p.buscar_pesos(p.RESNET50), mobilenet, dividiendo):
+        sesion.preentrenada = red
+        _, vectores = p.extraer(p.construir_base(red, p.LADO_AVES), aves)
+        p.probar_cabeza("3.1.A", "únicamente la salida", solo_la_salida, vectores, sesion)
+    return de_la_sesion(sesion)
 
 
-def acierta_la_salida(preentrenada, semilla):
-    """Lo que acierta en test una capa de salida, sin nada más, entrenada como las cabezas sobre los
-    vectores de la red congelada."""
-    red = p.buscar_pesos(preentrenada)
-    datos = p.leer_aves(p.COMPLETO, semilla)
-    _, vectores = p.extraer(p.construir_base(red, p.LADO_AVES), datos)
-    sesion = p.Sesion(semilla, p.COMPLETO, red)
-    p.probar_cabeza("3.1.A", "salida", partial(p.construir_cabeza, capas=[]), vectores, sesion)
-    return sesion.resultados[0].test
+def medir_comites():
+    """Aciertos en test, con espejo, de la red final con cada semilla y de los comités que forman de
+    dos en dos: lo que se gana solo por ser dos, sin las clases de más de la generalista."""
+    probabilidades = []
+    for semilla in SEMILLAS:
+        sesion, datos = empezar(semilla, p.CLASES)
+        red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, semilla)
+        fila = p.anotar_red("2", "BaseNet mejorada", red, datos, sesion, espejo=True)
+        probabilidades.append(fila.prob_test)
+    aciertos = partial(p.calcularAccuracy, datos.test.y)  # las de test son siempre las mismas
+    medidas = {
+        "una sola": [aciertos(prob) for prob in probabilidades],
+        "de dos": [aciertos((a + b) / 2) for a, b in combinations(probabilidades, 2)],
+    }
+    return {"maquina": sesion.maquina, "medidas": medidas}
 
 
-def entrenar_salida(red, datos):
-    """Vectores que da una red y la cabeza «solo la salida» entrenada con ellos."""
-    vectores = p.extraer(p.construir_base(red, p.LADO_AVES), datos)[1]
-    sesion = p.Sesion(p.SEMILLA, p.COMPLETO, red)
-    return vectores, p.probar_cabeza("3.1.A", p.SALIDA, p.cabeza_salida, vectores, sesion)
-
-
-def en_validacion(datos, entrenamiento):
-    """Los aciertos en validación de un Entrenamiento."""
-    return {"val": p.calcularAccuracy(datos.val.y, entrenamiento.prob_val)}
+def empezar(semilla, clases):
+    """Una Sesion vacía, con el entorno como lo prepara main, y los Datos de esas clases."""
+    maquina = p.preparar_entorno(semilla)
+    cifar = p.leer_cifar(p.COMPLETO.imagenes_por_clase)
+    sesion = p.Sesion(semilla, p.COMPLETO, MOBILENETV2, cifar, maquina=maquina)
+    return sesion, p.datos_cifar(cifar, clases, semilla)
 
 
 def de_la_sesion(sesion):
-    """Lo que ha medido una Sesion."""
-    return {
-        "filas": [asdict(resultado) for resultado in sesion.resultados],
-        "detalles": dict(sesion.detalles),
-        "maquina": sesion.maquina,
-    }
+    """La máquina y las filas de una Sesion, sin lo que no cabe en un JSON."""
+    sin = ("prob_val", "prob_test", "modelo")
+    filas = [vars(resultado) for resultado in sesion.resultados.values()]
+    filas = [{campo: v for campo, v in fila.items() if campo not in sin} for fila in filas]
+    return {"maquina": sesion.maquina, "filas": filas}
 
 
-def constantes():
-    """Los números de practica2.py que cita la memoria."""
-    numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
-    receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
-    ruido = {capitulo.nombre: capitulo.ruido for capitulo in (p.APRENDER, p.NO_MEMORIZAR)}
-    rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
-    return numeros | rejillas | {"RECETA_FINAL": receta, "RUIDO": ruido}
-
-
-PARTES = {  # en el orden en que se miden: primero lo que más se mira
-    "12bonus": medir_cifar,
-    "contrastes": medir_contrastes,
-    "comites": medir_comites,
-    "controles": medir_controles,
-}
-for semilla in SEMILLAS:
-    PARTES[f"3/{semilla}"] = partial(medir_aves, p.RESNET50, FIGURAS, semilla)
-    PARTES[f"imagenet/{semilla}"] = partial(medir_aves, MOBILENETV2, FIGURAS / "imagenet", semilla)
-PARTES |= {f"pasos/{semilla}": partial(medir_pasos, semilla) for semilla in SEMILLAS_PASOS}
-PARTES |= {f"semillas/{semilla}": partial(medir_semilla, semilla) for semilla in SEMILLAS[1:]}
+PARTES = {
+    f"{grupo}/{semilla}": partial(medir_grupo, semilla)
+    for grupo, medir_grupo in (
+        ("practica", medir_practica),
+        ("imagenet", medir_imagenet),
+        ("ablacion", medir_ablacion),
+        ("controles", medir_controles),
+    )
+    for semilla in SEMILLAS
+} | {"comites": medir_comites}
 
 
 def medir(parte):
-    """Mide una parte, con los segundos que ha costado."""
+    """Lo que mide una parte, con los segundos que ha costado."""
     inicio = time.perf_counter()
     medido = PARTES[parte]()
-    return medido | {"segundos": time.perf_counter() - inicio}
+    return {"segundos": time.perf_counter() - inicio} | medido
+
+
+# ===== Lo que la memoria cita del código =========================================================
+
+
+def constantes():
+    """Los números de practica2.py, por su nombre."""
+    numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
+    receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
+    rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
+    return numeros | rejillas | {"RECETA_FINAL": receta}
+
+
+def red_final():
+    """La red final, sin entrenar y con una entrada cualquiera de la que sacar el blanqueo."""
+    x = np.random.default_rng(0).random((10, 32, 32, 3), "float32")
+    datos = p.Datos(p.Conjunto(x, None), None, None, range(p.CLASES), ())
+    return p.construir_mejorada(p.RECETA_FINAL, datos)
+
+
+def capas(modelo):
+    """La tabla del guion de un modelo: [(capa, núcleo, dimensión, canales, parámetros, MACs)]."""
+    filas = []
+    for capa in [c for c in modelo.layers if not isinstance(c, keras.layers.InputLayer)]:
+        lados = getattr(capa, "kernel_size", None) or getattr(capa, "pool_size", None)
+        entra = capa.input[0] if isinstance(capa.input, list) else capa.input  # Add tiene varias
+        desde, hasta = entra.shape, capa.output.shape
+        lado = 1 if len(desde) > len(hasta) else hasta[1]  # tras el pooling global
+        con_mapas = len(desde) == len(hasta) == 4
+        filas.append(
+            (
+                type(capa).__name__,
+                str(lados[0]) if lados else "—",
+                f"{desde[1]} → {lado}",
+                f"{desde[-1]} → {hasta[-1]}" if con_mapas else "—",
+                capa.count_params(),
+                macs(capa),
+            )
+        )
+    return filas
+
+
+def macs(capa):
+    """Productos, cada uno con su suma, que hace una capa por imagen: los de su núcleo en cada
+    posición de la salida."""
+    if not isinstance(capa, (keras.layers.Conv2D, keras.layers.Dense)):
+        return 0
+    return int(np.prod(capa.kernel.shape) * np.prod(capa.output.shape[1:-1]))

