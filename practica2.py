@@ -1160,21 +1160,21 @@ ANCHO = 110  # columnas de los títulos
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos")
 MEMORIA = {
-    "BaseNet": (0.4520, 0.0101),
-    "BaseNet mejorada": (0.8547, 0.0037),
-    "BaseNet mejorada, con espejo": (0.8671, 0.0044),
-    "ResNet50, solo la salida": (0.8223, 0.0070),
-    "ResNet50, nueva FC y salida": (0.8135, 0.0047),
-    "ResNet50, SVM lineal": (0.7692, 0.0024),
-    "ResNet50, discriminante lineal": (0.8345, 0.0023),
-    "ResNet50, random forest": (0.7391, 0.0009),
-    "ResNet50, sin average pooling": (0.8211, 0.0011),
-    "ResNet50, ajuste fino": (0.8412, 0.0019),
-    "ResNet50, ajuste fino, con espejo": (0.8450, 0.0010),
-    "Generalista, 100 clases, con espejo": (0.7224, 0.0009),
-    "Generalista, 25 clases, con espejo": (0.8631, 0.0028),
-    "Comité, 25 clases, con espejo": (0.8851, 0.0025),
-    "Especialista destilada, con espejo": (0.8787, 0.0029),
+    "BaseNet": (0.452000, 0.010096),
+    "BaseNet mejorada": (0.854667, 0.003717),
+    "BaseNet mejorada, con espejo": (0.867067, 0.004406),
+    "ResNet50, solo la salida": (0.822253, 0.006966),
+    "ResNet50, nueva FC y salida": (0.813526, 0.004677),
+    "ResNet50, SVM lineal": (0.769204, 0.002411),
+    "ResNet50, discriminante lineal": (0.834539, 0.002345),
+    "ResNet50, random forest": (0.739120, 0.000867),
+    "ResNet50, sin average pooling": (0.821105, 0.001052),
+    "ResNet50, ajuste fino": (0.841199, 0.001918),
+    "ResNet50, ajuste fino, con espejo": (0.844988, 0.001033),
+    "Generalista, 100 clases, con espejo": (0.722433, 0.000907),
+    "Generalista, 25 clases, con espejo": (0.863067, 0.002810),
+    "Comité, 25 clases, con espejo": (0.885067, 0.002540),
+    "Especialista destilada, con espejo": (0.878667, 0.002948),
 }
 # Fin de la memoria
 
