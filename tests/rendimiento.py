@@ -1,8 +1,7 @@
-"""Rendimiento de practica2.py frente a la manera habitual, en la misma máquina y a la misma hora.
+"""Rendimiento de practica2.py frente a la manera habitual. Se ejecuta a mano; lo que vale son los
+cocientes, de la misma máquina y a la misma hora:
 
-Se ejecuta a mano. Imprime tiempos y cocientes; los cocientes son lo que vale:
-
-    python tests/rendimiento.py          el Apartado 2, con CIFAR-100 real
+    python tests/rendimiento.py          el Apartado 2, con CIFAR-100 de verdad
     python tests/rendimiento.py ajuste   el Apartado 3, con los pesos de ResNet50 que haya
     python tests/rendimiento.py memoria  la RAM del Apartado 3, con tantas aves como en CUB-200-2011
 
@@ -29,7 +28,16 @@ META = 0.726  # test de la mejor solución pública; aquí, en validación
 EPOCAS_PUBLICAS, LOTE_PUBLICO = 84, 64  # las que entrena esa solución, y sus lotes
 EPOCAS_NUESTRAS = 12  # un ciclo corto: basta para pasar la meta
 NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False)  # la que antes aprende
-PASOS, VUELTAS = 12, 5  # de entrenamiento de cada rival y veces que se alternan
+CRUZADA = "categorical_crossentropy"
+VUELTAS = 3  # veces que se alternan los rivales: a ratos la máquina va a la mitad
+IMAGENES = 96  # inventadas, de 224 px, para medir el Apartado 3
+CUB = (200, 5994, 5794)  # especies e imágenes de train y de test de CUB-200-2011
+
+
+def macs(modelo):
+    """Productos con su suma por imagen: los de las convoluciones y las capas densas."""
+    con_nucleo = [capa for capa in modelo.layers if hasattr(capa, "kernel")]
+    return sum(math.prod((*c.kernel.shape, *c.output.shape[1:-1])) for c in con_nucleo)
 
 
 def construir_publica(datos):
@@ -39,292 +47,108 @@ def construir_publica(datos):
     def normalizada(capa):
         return [capa, layers.BatchNormalization(), layers.Activation("relu")]
 
-    bloques = []
+    capas = [
+        layers.Normalization(mean=media, variance=varianza),
+        layers.RandomFlip("horizontal"),
+        layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+        layers.RandomZoom(0.2, fill_mode="nearest"),
+    ]
     for filtros in (32, 64):
         for relleno in ("same", "valid"):
-            bloques += normalizada(layers.Conv2D(filtros, 3, padding=relleno))
-        bloques += [layers.MaxPooling2D(2), layers.Dropout(0.25)]
-    return keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Normalization(mean=media, variance=varianza),
-            layers.RandomFlip("horizontal"),
-            layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
-            layers.RandomZoom(0.2, fill_mode="nearest"),
-            *bloques,
-            layers.Flatten(),
-            *normalizada(layers.Dense(512)),
-            *normalizada(layers.Dense(256)),
-            layers.Dropout(0.5),
-            layers.Dense(len(datos.clases), activation="softmax"),
-        ]
-    )
+            capas += normalizada(layers.Conv2D(filtros, 3, padding=relleno))
+        capas += [layers.MaxPooling2D(2), layers.Dropout(0.25)]
+    capas += [layers.Flatten(), *normalizada(layers.Dense(512)), *normalizada(layers.Dense(256))]
+    capas += [layers.Dropout(0.5), layers.Dense(len(datos.clases), activation="softmax")]
+    return keras.Sequential([keras.Input((32, 32, 3)), *capas])
 
 
-def sgd_publico(pasos):
-    """SGD de tasa constante con momento de Nesterov."""
-    return keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
-
-
-class HastaLaMeta(keras.callbacks.Callback):
-    """Para cuando la validación pasa META y guarda los segundos que ha tardado."""
-
-    segundos = None
-
-    def on_train_begin(self, logs=None):
-        self.inicio, self.mejor = time.perf_counter(), 0.0
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.gastado = time.perf_counter() - self.inicio
-        self.mejor = max(self.mejor, logs["val_accuracy"])
-        val = p.porcentaje(logs["val_accuracy"])
-        print(f"    época {epoch + 1}: val. {val}, {self.gastado:.0f} s", flush=True)
-        if logs["val_accuracy"] >= META:
-            self.segundos, self.model.stop_training = self.gastado, True
-
-
-def hasta_la_meta(nombre, modelo, datos, epocas, lote, optimizador, perdida, transformar=None):
+def hasta_la_meta(nombre, modelo, datos, epocas, lote, sgd, perdida=CRUZADA, transformar=None):
     """Entrena hasta pasar META. Devuelve (segundos, operaciones), las gastadas si no la pasa."""
-    total_macs = sum(p.macs(capa) for capa in modelo.layers)
-    print(
-        f"  {nombre}: {p.decimal(modelo.count_params(), 0)} parámetros,"
-        f" {total_macs / 1e6:.1f} millones de MACs por imagen",
-        flush=True,
-    )
-    pasos = epocas * math.ceil(len(datos.train.x) / lote)
-    modelo.compile(optimizador(pasos), perdida, metrics=["accuracy"])
-    meta = HastaLaMeta()
-    x, y, batch_size = datos.train.x, datos.train.y, lote
+    modelo.compile(sgd, perdida, metrics=["accuracy"])
+    x, y = datos.train
     if transformar:
-        x, y, batch_size = p.Lotes(datos.train, lote, transformar, p.SEMILLA), None, None
-    hist = modelo.fit(
-        x,
-        y,
-        batch_size=batch_size,
-        epochs=epocas,
-        validation_data=(datos.val.x, datos.val.y),
-        callbacks=[meta],
-        verbose=0,
-    )
-    operaciones = 6 * total_macs * len(datos.train.x) * len(hist.epoch)
-    resultado = "la pasa" if meta.segundos else f"no la pasa (mejor, {p.porcentaje(meta.mejor)})"
-    print(
-        f"  {nombre}: {resultado}; {meta.gastado:.0f} s, {operaciones:.2g} operaciones", flush=True
-    )
-    return meta.gastado, operaciones
+        x, y, lote = p.Lotes(datos.train, lote, transformar, p.SEMILLA), None, None
+    inicio, mejor, epoca = time.perf_counter(), 0.0, 0
+    while mejor < META and epoca < epocas:
+        hist = modelo.fit(x, y, batch_size=lote, validation_data=datos.val, verbose=0)
+        mejor, epoca = max(mejor, *hist.history["val_accuracy"]), epoca + 1
+    segundos = time.perf_counter() - inicio
+    print(f"  {nombre}: {p.porcentaje(mejor)} en {epoca} épocas y {segundos:.0f} s", flush=True)
+    return segundos, 6 * macs(modelo) * len(datos.train.x) * epoca
 
 
-def comparar_hasta_la_meta(datos):
-    """Segundos y operaciones de nuestra red y de la pública hasta META, y sus cocientes."""
-    print(f"\nHasta el {p.porcentaje(META)} de validación")
-    keras.utils.set_random_seed(p.SEMILLA)
+def medir_apartado2():
+    """Segundos y operaciones de nuestra red y de la pública hasta META de validación."""
+    cifar = p.leer_cifar()
+    if "SINTÉTICO" in cifar.origen[0]:
+        sys.exit("Hace falta CIFAR-100 de verdad: indique su carpeta en PRACTICA2_IMAGENES.")
+    datos = p.datos_cifar(cifar, p.CLASES, p.SEMILLA)
+    red, pasos = p.construir_mejorada(NUESTRA_CORTA, datos), math.ceil(len(datos.train.x) / p.LOTE)
+    sgd = NUESTRA_CORTA.optimizador(EPOCAS_NUESTRAS * pasos)
+    perdida = keras.losses.CategoricalCrossentropy(label_smoothing=NUESTRA_CORTA.suavizado)
+    aumentar = partial(p.aumentar, 32, NUESTRA_CORTA)
     nuestros = hasta_la_meta(
-        "Red final, ciclo corto",
-        p.construir_mejorada(NUESTRA_CORTA, datos),
-        datos,
-        EPOCAS_NUESTRAS,
-        p.LOTE,
-        NUESTRA_CORTA.optimizador,
-        keras.losses.CategoricalCrossentropy(label_smoothing=NUESTRA_CORTA.suavizado),
-        partial(p.aumentar, 32, NUESTRA_CORTA),
+        "Red final, ciclo corto", red, datos, EPOCAS_NUESTRAS, p.LOTE, sgd, perdida, aumentar
     )
-    keras.utils.set_random_seed(p.SEMILLA)
-    suyos = hasta_la_meta(
-        "Receta pública",
-        construir_publica(datos),
-        datos,
-        EPOCAS_PUBLICAS,
-        LOTE_PUBLICO,
-        sgd_publico,
-        "categorical_crossentropy",
-    )
-    print(f"  Cocientes: {nuestros[0] / suyos[0]:.3f} en segundos, {nuestros[1] / suyos[1]:.3f} en"
-          " operaciones")  # fmt: skip
+    red, sgd = construir_publica(datos), keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
+    suyos = hasta_la_meta("Receta pública", red, datos, EPOCAS_PUBLICAS, LOTE_PUBLICO, sgd)
+    segundos, operaciones = (nuestro / suyo for nuestro, suyo in zip(nuestros, suyos))
+    print(f"  Cocientes: {segundos:.3f} en segundos, {operaciones:.3f} en operaciones")
 
 
-# --- Velocidad de la red final, frente a PyTorch -------------------------------------------------
+def comparar_ritmos(que, imagenes, nuestro, habitual):
+    """Imprime las imágenes por segundo de dos funciones, tras una primera vez que las compila."""
+    ritmos = []
+    for hacer in (nuestro, habitual) * (VUELTAS + 1):
+        inicio = time.perf_counter()
+        hacer()
+        ritmos.append(imagenes / (time.perf_counter() - inicio))
+    a, b = np.median(ritmos[2::2]), np.median(ritmos[3::2])
+    print(f"  {que}: {a:.1f} imágenes/s; lo habitual, {b:.1f}; cociente {a / b:.2f}", flush=True)
 
 
-def pasos_de_keras(datos, precision):
-    """Función que da PASOS pasos de entrenamiento de la red final en esa precisión."""
-    antes = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    modelo = p.construir_mejorada(p.RECETA_FINAL, datos)
-    modelo.compile(p.RECETA_FINAL.optimizador(10**6), "categorical_crossentropy")
-    keras.config.set_dtype_policy(antes)
-    cuantas = PASOS * p.LOTE
-    pocas = p.Conjunto(datos.train.x[:cuantas], datos.train.y[:cuantas])
-    lotes = p.Lotes(pocas, p.LOTE, partial(p.aumentar, 32, p.RECETA_FINAL), p.SEMILLA)
-    return lambda: modelo.fit(lotes, verbose=0)
-
-
-def pasos_de_pytorch(torch, datos, con_bfloat16):
-    """Lo mismo, sin aumento de datos, con una red igual escrita en PyTorch."""
-    nn, relu = torch.nn, torch.nn.functional.relu
-
-    def convolucion(entran, salen, *reducir):
-        capa = nn.Conv2d(entran, salen, 3, padding=1, bias=False)
-        return nn.Sequential(capa, *reducir, nn.BatchNorm2d(salen))
-
-    class Etapa(nn.Module):
-        def __init__(self, entran, salen):
-            super().__init__()
-            self.entrada = convolucion(entran, salen, nn.MaxPool2d(2))
-            self.rama = nn.Sequential(
-                convolucion(salen, salen), nn.ReLU(), convolucion(salen, salen)
-            )
-
-        def forward(self, x):
-            x = relu(self.entrada(x))
-            return relu(x + self.rama(x))
-
-    filtros = p.RECETA_FINAL.filtros
-    etapas = [Etapa(a, b) for a, b in zip((24, *filtros), filtros)]
-    red = nn.Sequential(
-        nn.Conv2d(3, 24, 2, bias=False),
-        nn.ReLU(),
-        *etapas,
-        nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(),
-        nn.Linear(filtros[-1], len(datos.clases)),
-    ).to(memory_format=torch.channels_last)
-    sgd = torch.optim.SGD(red.parameters(), 0.01, momentum=0.9, nesterov=True)
-    x = torch.from_numpy(datos.train.x[: p.LOTE]).permute(0, 3, 1, 2)
-    y = torch.from_numpy(datos.train.y[: p.LOTE].argmax(1))
-
-    def entrenar():
-        for _ in range(PASOS):
-            sgd.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=con_bfloat16):
-                perdida = nn.functional.cross_entropy(red(x), y)
-            perdida.backward()
-            sgd.step()
-
-    return entrenar
-
-
-def ritmo_de_los_nucleos():
-    """GFLOP/s de un producto de matrices grandes en float32: lo que dan los núcleos de sí."""
-    a = np.ones((3000, 3000), "float32")
-    inicio = time.perf_counter()
-    for _ in range(3):
-        a @ a
-    return 3 * 2 * len(a) ** 3 / (time.perf_counter() - inicio) / 1e9
-
-
-def comparar_velocidad(datos):
-    """Imágenes por segundo de entrenar la red final, aquí y en PyTorch, en float32 y, si el
-    procesador lo tiene, en bfloat16; se alternan, porque a ratos la máquina va a la mitad."""
-    print("\nVelocidad de entrenamiento de la red final, con imágenes de 32 px")
-    precisiones = list(dict.fromkeys(["float32", p.elegir_precision(con_gpu=False)]))
-    rivales = {f"Keras, {precision}": pasos_de_keras(datos, precision) for precision in precisiones}
-    try:
-        import torch
-    except ImportError:
-        print("  (sin PyTorch, porque no está instalado)")
-    else:
-        for precision in precisiones:
-            entrenar = pasos_de_pytorch(torch, datos, con_bfloat16=precision != "float32")
-            rivales[f"PyTorch, {precision}"] = entrenar
-    for entrenar in rivales.values():
-        entrenar()  # la primera vez se compila
-    ritmos, pico = {nombre: [] for nombre in rivales}, []
-    for _ in range(VUELTAS):
-        pico.append(ritmo_de_los_nucleos())
-        for nombre, entrenar in rivales.items():
-            inicio = time.perf_counter()
-            entrenar()
-            ritmos[nombre].append(PASOS * p.LOTE / (time.perf_counter() - inicio))
-    macs = sum(p.macs(capa) for capa in p.construir_mejorada(p.RECETA_FINAL, datos).layers)
-    de_referencia = np.median(ritmos["Keras, float32"])
-    print(f"  Producto de matrices en float32: {np.median(pico):.0f} GFLOP/s")
-    for nombre, medidos in ritmos.items():
-        por_segundo = np.median(medidos)
-        gflops = 6 * macs * por_segundo / 1e9
-        print(
-            f"  {nombre}: {por_segundo:.0f} imágenes/s, {por_segundo / de_referencia:.2f} veces"
-            f" Keras en float32; {gflops:.0f} GFLOP/s, el {100 * gflops / np.median(pico):.0f} %"
-            " de ese producto",
-            flush=True,
-        )
-
-
-# --- El Apartado 3 -------------------------------------------------------------------------------
-
-
-def construir_habitual(preentrenada, pooling=None):
-    """La red como la usan las soluciones públicas: en float32, con su preprocesado y sin plegar,
-    congelada su batch normalization."""
-    precision = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    entrada = keras.Input((p.LADO_AVES, p.LADO_AVES, 3))
-    base = preentrenada.constructor(
-        include_top=False,
-        weights=preentrenada.fichero,
-        pooling=pooling,
-    )
-    for capa in base.layers:
-        capa.trainable = not isinstance(capa, layers.BatchNormalization)
-    habitual = keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
-    keras.config.set_dtype_policy(precision)
-    return habitual
-
-
-def ritmo(imagenes, hacer):
-    """Imágenes por segundo de la segunda vez que se llama a hacer(): en la primera se compila."""
-    hacer()
-    inicio = time.perf_counter()
-    hacer()
-    return imagenes / (time.perf_counter() - inicio)
-
-
-def medir_extraccion(preentrenada, x):
-    """Una pasada por lotes frente a dos de predict con lote 1, con pooling y sin él."""
-    nuestra = p.construir_base(preentrenada, p.LADO_AVES)
-    habituales = construir_habitual(preentrenada, "avg"), construir_habitual(preentrenada)
-    pocas = x[:24]
-
-    def de_una_en_una():
-        for modelo in habituales:
-            modelo.predict(pocas, batch_size=1, verbose=0)
-
-    por_lotes = ritmo(len(x), lambda: p.predecir(nuestra, x, p.LOTE_EXTRACCION, "float16"))
-    habitual = ritmo(len(pocas), de_una_en_una)
-    print(
-        f"  extracción: {por_lotes:.1f} imágenes/s; la habitual, {habitual:.1f};"
-        f" cociente {por_lotes / habitual:.1f}",
-        flush=True,
-    )
-
-
-def ritmo_de_ajuste(base, x, y, lote):
-    """Imágenes por segundo de entrenar la red entera con Adam."""
-    salida = layers.Dense(y.shape[1], activation="softmax", dtype="float32")
+def con_cabeza(base, clases):
+    salida = layers.Dense(clases, activation="softmax", dtype="float32")
     modelo = keras.Model(base.input, salida(layers.GlobalAveragePooling2D()(base.output)))
-    modelo.compile("adam", "categorical_crossentropy")
-    return ritmo(len(x), lambda: modelo.fit(x, y, batch_size=lote, verbose=0))
-
-
-def medir_ajuste(preentrenada, x):
-    """El ajuste fino de la práctica frente a fit en float32, lote 32, sin plegar."""
-    y = np.eye(100, dtype="float32")[np.arange(len(x)) % 100]
-    habitual = ritmo_de_ajuste(construir_habitual(preentrenada), x, y, 32)
-    for lote in (32, p.LOTE_AJUSTE):
-        nuestro = ritmo_de_ajuste(p.construir_base(preentrenada), x, y, lote)
-        print(
-            f"  ajuste fino, lote {lote}: {nuestro:.1f} imágenes/s; el habitual, {habitual:.1f};"
-            f" cociente {nuestro / habitual:.1f}",
-            flush=True,
-        )
+    modelo.compile("adam", CRUZADA)
+    return modelo
 
 
 def medir_apartado3():
-    """Extracción y ajuste fino de ResNet50 con imágenes inventadas."""
-    preentrenada = p.buscar_pesos(p.RESNET50)
-    print(f"\nApartado 3, {preentrenada.etiqueta}", flush=True)
-    x = np.random.default_rng(0).integers(0, 256, (96, p.LADO_AVES, p.LADO_AVES, 3), np.uint8)
-    medir_extraccion(preentrenada, x)
-    medir_ajuste(preentrenada, x)
+    """Extracción y ajuste fino con imágenes inventadas. Lo habitual es la red de Keras, en float32,
+    con su batch normalization congelada y sin plegar: dos pasadas de predict con lote 1, para 3.1.A
+    y para 3.1.B, y fit con lote 32."""
+    preentrenada, lado = p.buscar_pesos(p.RESNET50), p.LADO_AVES
+    x, y = aves_inventadas(10, IMAGENES, 10).train
+    nuestra = p.construir_base(preentrenada, lado)
+    entera = con_cabeza(p.construir_base(preentrenada), 10)
+    keras.config.set_dtype_policy("float32")
+    base, entrada = p.cargar_preentrenada(preentrenada, lado), keras.Input((lado, lado, 3))
+    for capa in base.layers:
+        capa.trainable = not isinstance(capa, layers.BatchNormalization)
+    habitual = keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
+    habitual_entera = con_cabeza(habitual, 10)
+    comparar_ritmos(
+        f"extracción, {preentrenada.etiqueta}",
+        len(x),
+        lambda: p.predecir(nuestra, x, "float16"),
+        lambda: [habitual.predict(x, batch_size=1, verbose=0) for _ in range(2)],
+    )
+    comparar_ritmos(
+        f"ajuste fino, lote {p.LOTE_AJUSTE}",
+        len(x),
+        lambda: entera.fit(x, y, batch_size=p.LOTE_AJUSTE, verbose=0),
+        lambda: habitual_entera.fit(x, y, batch_size=32, verbose=0),
+    )
+
+
+def aves_inventadas(clases, train, test):
+    """Datos de ruido del tamaño que se diga; la validación sale de train."""
+    azar, partes = np.random.default_rng(0), []
+    for cuantas in (train, test):
+        partes.append(azar.integers(0, 256, (cuantas, p.LADO_AVES, p.LADO_AVES, 3), np.uint8))
+        partes.append(np.eye(clases, dtype="float32")[np.arange(cuantas) % clases])
+    return p.partir(*partes, [str(clase) for clase in range(clases)], ("ruido",), p.SEMILLA)
 
 
 def red_barata(include_top, weights, input_tensor):
@@ -339,52 +163,22 @@ def decir_memoria(fase):
     print(f"  máximo hasta {fase}: {maximo:.2f} GiB", flush=True)
 
 
-def aves_inventadas(clases, train, test):
-    """Datos de ruido del tamaño que se diga; la validación sale de train."""
-    azar, partes = np.random.default_rng(0), []
-    for cuantas in (train, test):
-        partes.append(azar.integers(0, 256, (cuantas, p.LADO_AVES, p.LADO_AVES, 3), np.uint8))
-        partes.append(np.eye(clases, dtype="float32")[np.arange(cuantas) % clases])
-    return p.partir(*partes, range(clases), ("aves inventadas",), p.SEMILLA)
-
-
 def medir_memoria():
     """RAM del Apartado 3 con imágenes inventadas, tantas como en CUB-200-2011: todas pasan por una
-    red barata que da mapas del mismo tamaño, y unas pocas por ResNet50, para extraer y para
-    ajustarla con todo lo demás en la RAM."""
+    red barata que da mapas del mismo tamaño, y unas pocas ajustan ResNet50."""
     p.PLIEGUES, p.C_SVM, p.CONTRACCIONES = 2, (10.0,), (0.1,)
-    alcance = replace(p.RAPIDO, epocas_cabezas=1)
-    barata = replace(p.RESNET50, constructor=red_barata)
-    sesion = p.Sesion(p.SEMILLA, alcance, barata)
-    datos = aves_inventadas(clases=200, train=5994, test=5794)
-    decir_memoria("leer")
+    datos, barata = aves_inventadas(*CUB), p.RESNET50._replace(constructor=red_barata)
+    sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, epocas_cabezas=1), p.RESNET50)
     mapas, vectores = p.extraer(p.construir_base(barata, p.LADO_AVES), datos)
-    de_verdad = p.construir_base(p.RESNET50, p.LADO_AVES)
-    p.predecir(de_verdad, datos.val.x[:64], p.LOTE_EXTRACCION)
     decir_memoria("extraer")
-    discriminante = p.probar_cabezas(mapas, vectores, sesion)
+    p.probar_cabeza("3.1.A", p.FC, p.cabeza_fc, vectores, sesion)
+    p.probar_cabeza("3.1.B", p.SIN_POOLING, p.cabeza_sin_pooling, mapas, sesion)
     del mapas
+    discriminante = p.probar_clasificadores(vectores, sesion)
     decir_memoria("las cabezas")
-    cabeza = p.cabeza_discriminante(vectores, discriminante)
-    pocas = p.Conjunto(datos.train.x[:64], datos.train.y[:64])
-    p.entrenar(
-        lambda: p.construir_ajuste(p.construir_base(p.RESNET50), cabeza),
-        replace(datos, train=pocas, val=pocas),
-        p.SEMILLA,
-        fases=[(1, p.recortar_y_reflejar)],
-        lote=p.LOTE_AJUSTE,
-        optimizador=p.adam,
-    )
+    pocas = [p.Conjunto(datos.train.x[:64], datos.train.y[:64])] * 3
+    p.ajustar(p.Datos(*pocas, *datos[3:]), vectores, discriminante, sesion)
     decir_memoria("el ajuste fino")
-
-
-def medir_apartado2():
-    """Velocidad y tiempo hasta la meta, que sin los datos de verdad no dicen nada."""
-    datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
-    if "CIFAR-100 real" not in datos.origen:
-        sys.exit("Hace falta CIFAR-100 real: indique su carpeta en PRACTICA2_IMAGENES.")
-    comparar_velocidad(datos)
-    comparar_hasta_la_meta(datos)
 
 
 MEDIDAS = {"": medir_apartado2, "ajuste": medir_apartado3, "memoria": medir_memoria}
