@@ -1409,7 +1409,8 @@ def abrir_archivos(raiz, ajeno):
                 nombre = re.sub(r"\W", "_", f"{nombre}_{archivo.stat().st_mtime_ns}")
                 origen = archivo.absolute().as_uri()
                 carpeta = keras.utils.get_file(nombre, origen, extract=True, force_download=True)
-                os.listdir(carpeta)  # no existe si no era un tar ni un zip
+                if not os.path.isdir(carpeta):
+                    raise ValueError("no es un tar ni un zip")
             carpetas[Path(carpeta)] = de_raiz or archivo
             pendientes.append((Path(carpeta), de_raiz or archivo))
     return carpetas
@@ -1554,6 +1555,7 @@ class LectorDePickle(pickle.Unpickler):
         "numpy": ("ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"),
         "_codecs": ("encode",),
         "builtins": ("bytes", "bytearray"),
+        "__builtin__": ("bytes", "bytearray"),  # así los llama Python 2
     }
 
     def find_class(self, modulo, nombre):
