@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections import namedtuple
 from pathlib import Path
 
 # Antes de importar practica2: sin pantalla, sin tocar ~/.keras y sin los datos de quien prueba.
@@ -34,18 +35,7 @@ import practica2 as p
 MIXTAS = ("mixed_bfloat16", "mixed_float16")  # las de una CPU que lo tenga y las de una GPU
 POR_CLASE, POR_CLASE_TEST = 20, 3  # del CIFAR-100 diminuto
 ESPECIES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
-# Los nombres de las clases de CIFAR-100, por los que se sabe que es el de verdad.
-NOMBRES_CIFAR = """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
-    camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
-    cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
-    lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
-    oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
-    spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
-    train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-"""
-LISTAS_2011 = ("images", "train_test_split", "image_class_labels", "classes")
+NOMBRES_CIFAR = " ".join(f"clase_{clase}" for clase in range(100))
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +76,8 @@ def imagenes_reales(monkeypatch):
 
 @pytest.fixture
 def en_precision():
-    """Función que pone la precisión de las redes, que luego se restaura."""
-    antes = keras.config.dtype_policy()
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy(antes)
+    """Función que pone la precisión de las redes; después de la prueba, aislado la quita."""
+    return keras.config.set_dtype_policy
 
 
 def datos_o_error(leer):
@@ -97,19 +85,14 @@ def datos_o_error(leer):
     try:
         return leer()
     except p.ErrorEntrada as error:
-        mensaje = str(error)
-        assert len(mensaje.splitlines()) == 1, mensaje
-        return mensaje
+        assert len(str(error).splitlines()) == 1, error
+        return str(error)
 
 
 def rechazo(leer):
     """El mensaje con el que leer() rechaza su entrada."""
-    mensaje = datos_o_error(leer)
-    assert isinstance(mensaje, str), "no se ha rechazado"
+    assert isinstance(mensaje := datos_o_error(leer), str), "no se ha rechazado"
     return mensaje
-
-
-# --- Datos diminutos en memoria ------------------------------------------------------------------
 
 
 def huellas(imagenes):
@@ -124,32 +107,23 @@ def conjunto_al_azar(cuantas, clases=25, forma=(32, 32, 3), semilla=0):
     return p.Conjunto(azar.random((cuantas, *forma), "float32"), y)
 
 
-# --- CIFAR-100 diminuto en disco -----------------------------------------------------------------
-
-
 def lote_cifar(por_clase, semilla):
-    """Un pickle de CIFAR-100: el primer píxel es la clase y el número de la imagen.
-
-    El segundo píxel solo tiene rojo: delata una imagen con los ejes o los canales cambiados.
-    """
+    """Un pickle de CIFAR-100: el primer píxel es la clase y el número de la imagen; el segundo solo
+    tiene rojo, y delata una imagen con los ejes o los canales cambiados."""
     azar = np.random.default_rng(semilla)
     finas = np.repeat(np.arange(100), por_clase)
     x = np.repeat(azar.integers(0, 256, (len(finas), 3, 1), np.uint8), 32 * 32, axis=2)
     x[:, :, 0] = np.stack([finas, np.arange(len(finas)) % por_clase, 0 * finas], 1)
     x[:, :, 1] = (255, 0, 0)
-    return {
-        b"data": x.reshape(len(x), -1),
-        b"fine_labels": finas.tolist(),
-        b"coarse_labels": (finas // 5).tolist(),
-    }
+    lote = {b"data": x.reshape(len(x), -1), b"fine_labels": finas.tolist()}
+    return lote | {b"coarse_labels": (finas // 5).tolist()}
 
 
 def barajar(lote, semilla):
     """El mismo lote en otro orden."""
     orden = np.random.default_rng(semilla).permutation(len(lote[b"data"]))
-    return {clave: np.asarray(valor)[orden] for clave, valor in lote.items()} | {
-        clave: np.asarray(lote[clave])[orden].tolist() for clave in lote if clave != b"data"
-    }
+    otro = {clave: np.asarray(valor)[orden] for clave, valor in lote.items()}
+    return {clave: valor if clave == b"data" else valor.tolist() for clave, valor in otro.items()}
 
 
 def escribir_cifar(carpeta, formato="", barajado=None):
@@ -165,13 +139,8 @@ def escribir_cifar(carpeta, formato="", barajado=None):
     if formato:
         with tarfile.open(f"{destino}.tar.{formato}", f"w:{formato}") as tar:
             tar.add(destino, destino.name)
-        for fichero in destino.iterdir():
-            fichero.unlink()
-        destino.rmdir()
+        shutil.rmtree(destino)
     return destino
-
-
-# --- Aves diminutas en disco ---------------------------------------------------------------------
 
 
 def lista_aves():
@@ -192,27 +161,26 @@ def escribir_fotos(raiz):
 def escribir_rutas(fichero, train):
     """La lista de rutas de train o de test, en un orden que no es el alfabético."""
     fichero.parent.mkdir(parents=True, exist_ok=True)
-    fichero.write_text("".join(f"{ruta}\n" for ruta, de_train in lista_aves()[::-1]
-                               if de_train == train))  # fmt: skip
+    rutas = [ruta for ruta, de_train in lista_aves()[::-1] if de_train == train]
+    fichero.write_text("\n".join([*rutas, ""]))
 
 
 def escribir_aves(carpeta, formato):
     """Aves diminutas en el formato «curso», «2010» o «2011». Devuelve la carpeta de las fotos."""
     if formato == "2011":
-        raiz = carpeta / "CUB_200_2011"
+        raiz, aves = carpeta / "CUB_200_2011", lista_aves()
         escribir_fotos(raiz / "images")
-        columnas = {nombre: [] for nombre in LISTAS_2011}
-        for numero, (ruta, de_train) in enumerate(lista_aves(), 1):
-            clase = ESPECIES.index(ruta.split("/")[0]) + 1
-            for nombre, valor in zip(LISTAS_2011, (ruta, int(de_train), clase)):
-                columnas[nombre].append(f"{numero} {valor}\n")
-        columnas["classes"] = [f"{n} {especie}\n" for n, especie in enumerate(ESPECIES, 1)]
-        for nombre, lineas in columnas.items():
+        for nombre, valores in {
+            "images": [ruta for ruta, _ in aves],
+            "train_test_split": [int(de_train) for _, de_train in aves],
+            "image_class_labels": [ESPECIES.index(ruta.split("/")[0]) + 1 for ruta, _ in aves],
+            "classes": ESPECIES,
+        }.items():
+            lineas = [f"{numero} {valor}\n" for numero, valor in enumerate(valores, 1)]
             (raiz / f"{nombre}.txt").write_text("".join(lineas))
         return raiz / "images"
-    raiz, listas = carpeta, carpeta
-    if formato == "2010":
-        raiz, listas = carpeta / "CUB_200/images", carpeta / "CUB_200/lists"
+    cub = carpeta / "CUB_200"
+    raiz, listas = (cub / "images", cub / "lists") if formato == "2010" else (carpeta, carpeta)
     escribir_fotos(raiz)
     for nombre in ("train", "test"):
         escribir_rutas(listas / f"{nombre}.txt", nombre == "train")
@@ -221,42 +189,28 @@ def escribir_aves(carpeta, formato):
 
 # --- El script entero, en otro proceso -----------------------------------------------------------
 
-
-@dataclass
-class Pasada:
-    """Lo que deja una ejecución del script por medio de arranque.py."""
-
-    codigo: int
-    salida: str
-    errores: str
-    filas: list  # los Resultado de la Sesion que devuelve main, como diccionarios, sin el modelo
-    escrituras: list  # rutas que Python abrió para escribir, sin las cachés
-    nuevos: set  # ficheros que aparecieron o cambiaron en el proyecto, el hogar y la carpeta
+# Lo que deja arranque.py: filas, los Resultado de main, como diccionarios; escrituras, lo que abrió
+# para escribir, sin las cachés; y nuevos, lo que apareció o cambió en el mundo del Escenario.
+Pasada = namedtuple("Pasada", "codigo salida errores filas escrituras nuevos")
 
 
 def instantanea(carpeta):
     """{ruta: tamaño y fecha} de todo lo que hay bajo una carpeta."""
-    return {
-        str(f.relative_to(carpeta)): (f.stat().st_size, f.stat().st_mtime_ns)
-        for f in carpeta.rglob("*")
-        if f.is_file()
-    }
+    ficheros = {f: f.stat() for f in carpeta.rglob("*") if f.is_file()}
+    return {str(f.relative_to(carpeta)): (e.st_size, e.st_mtime_ns) for f, e in ficheros.items()}
 
 
 class Escenario:
     """Una copia del script en una carpeta propia, con otra de trabajo y las cachés aparte."""
 
     def __init__(self, carpeta):
-        self.carpeta = carpeta
-        self.mundo = carpeta / "mundo"  # lo que el script no debe cambiar
-        self.proyecto = self.mundo / "proyecto"
-        self.trabajo = self.mundo / "trabajo"
-        for nueva in (self.proyecto / "imagenes", self.trabajo, self.mundo / "hogar"):
+        self.carpeta, self.mundo = carpeta, carpeta / "mundo"  # el script no debe cambiar el mundo
+        self.proyecto, self.trabajo = self.mundo / "proyecto", self.mundo / "trabajo"
+        self.informe = carpeta / "salida" / "informe.json"
+        aparte = [carpeta / nombre for nombre in ("salida", "keras", "matplotlib")]
+        for nueva in (self.proyecto / "imagenes", self.trabajo, self.mundo / "hogar", *aparte):
             nueva.mkdir(parents=True)
         (self.proyecto / "practica2.py").write_bytes((RAIZ / "practica2.py").read_bytes())
-        self.informe = carpeta / "salida" / "informe.json"
-        for nueva in ("salida", "keras", "matplotlib"):
-            (carpeta / nueva).mkdir()
 
     def entorno(self):
         """Variables del proceso: sin pantalla y sin nada que lleve a los datos de quien prueba."""
@@ -269,54 +223,35 @@ class Escenario:
             "PYTHONIOENCODING": "utf-8",
         }
 
-    def orden(self, *argumentos, epocas=1):
+    def orden(self, *argumentos, epocas=3):
         """Orden que ejecuta la copia del script con los argumentos dados."""
-        arranque = Path(__file__).with_name("arranque.py")
-        partes = (sys.executable, arranque, self.proyecto, self.informe, epocas, *argumentos)
-        return [str(parte) for parte in partes]
+        arranque = sys.executable, Path(__file__).with_name("arranque.py")
+        return [*map(str, (*arranque, self.proyecto, self.informe, epocas, *argumentos))]
 
     def ejecutar(self, *argumentos, delante=()):
-        """Ejecuta el script con la entrada estándar cerrada, desde otra carpeta, y lo espera."""
+        """Ejecuta el script con la entrada estándar cerrada, desde otra carpeta; da su Pasada."""
         antes = instantanea(self.mundo)
-        proceso = subprocess.run(
-            ["sh", "-c", 'exec "$@" <&-', "sh", *delante, *self.orden(*argumentos)],
-            cwd=self.trabajo,
-            env=self.entorno(),
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        return self.leer(proceso.returncode, proceso.stdout, proceso.stderr, antes)
+        orden = ["sh", "-c", 'exec "$@" <&-', "sh", *delante, *self.orden(*argumentos)]
+        aqui = {"cwd": self.trabajo, "env": self.entorno()}
+        proceso = subprocess.run(orden, **aqui, capture_output=True, text=True, timeout=600)
+        assert self.informe.exists(), proceso.stderr
+        nuevos = {ruta for ruta, _ in instantanea(self.mundo).items() - antes.items()}
+        informe = json.loads(self.informe.read_text())
+        return Pasada(proceso.returncode, proceso.stdout, proceso.stderr, **informe, nuevos=nuevos)
 
     def interrumpir(self, orden, senal):
         """(código, salida) de una orden a la que se manda Ctrl-C al ver la señal en su salida."""
-        proceso = subprocess.Popen(
-            orden,
-            cwd=self.trabajo,
-            env=self.entorno() | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        entorno = self.entorno() | {"PYTHONUNBUFFERED": "1"}
+        juntas = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        proceso = subprocess.Popen(orden, cwd=self.trabajo, env=entorno, **juntas)
         leidas = []
         for linea in proceso.stdout:
             leidas.append(linea)
             if senal in linea:
                 break
-        else:
-            pytest.fail("".join(leidas))
         proceso.send_signal(signal.SIGINT)
         resto, _ = proceso.communicate(timeout=60)
         return proceso.returncode, "".join(leidas) + resto
-
-    def leer(self, codigo, salida, errores, antes):
-        """La Pasada de un proceso terminado."""
-        assert self.informe.exists(), errores
-        informe = json.loads(self.informe.read_text())
-        despues = instantanea(self.mundo)
-        nuevos = {ruta for ruta in despues if despues[ruta] != antes.get(ruta)}
-        return Pasada(codigo, salida, errores, nuevos=nuevos, **informe)
 
 
 @pytest.fixture(scope="session")

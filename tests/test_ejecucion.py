@@ -1,40 +1,45 @@
-"""El script entero: lo que imprime, devuelve, escribe y cómo termina."""
+"""El script entero, como lo ejecuta una persona: lo que imprime, lo que escribe y cómo termina."""
 
+import io
+import json
 import os
 import re
+import runpy
 import subprocess
 import sys
-import tempfile
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
+import keras
 import numpy as np
 import pytest
-from conftest import RAIZ, Escenario, instantanea
+import tensorflow as tf
+from arranque import achicar, red_diminuta
+from conftest import MIXTAS, RAIZ, Escenario, escribir_cifar, instantanea
+from jupyter_client.manager import start_new_kernel
+from matplotlib.backends import backend_agg
+from scipy.stats import binomtest
 
 import practica2 as p
 
-FILAS = [
-    ("1", "BaseNet"),
-    ("2", "Que aprenda: de partida"),
-    ("2", "Que aprenda: normalización"),
-    ("2", "Que no memorice: de partida"),
-    ("2", "Que no memorice: aumento de datos"),
-    ("2", "BaseNet mejorada"),
-    ("2", "BaseNet mejorada, con espejo"),
-    ("3.1.A", "ResNet50, solo la salida"),
-    ("3.1.A", "ResNet50, nueva FC y salida"),
-    ("3.1.A", "ResNet50, SVM lineal"),
-    ("3.1.A", "ResNet50, discriminante lineal"),
-    ("3.1.A", "ResNet50, random forest"),
-    ("3.1.B", "ResNet50, sin average pooling"),
-    ("3.2", "ResNet50, ajuste fino"),
-    ("3.2", "ResNet50, ajuste fino, con espejo"),
-    ("Bonus", "Generalista, 100 clases, con espejo"),
-    ("Bonus", "Generalista, 25 clases, con espejo"),
-    ("Bonus", "Comité, 25 clases, con espejo"),
-    ("Bonus", "Especialista destilada, con espejo"),
-]
-CAPITULOS = {"Que aprenda": "normalización", "Que no memorice": "aumento de datos"}
+APARTADOS = {
+    "1": "BaseNet",
+    "2": "Que aprenda: de partida · Que aprenda: normalización · Que no memorice: de partida · "
+    "Que no memorice: aumento de datos · BaseNet mejorada · BaseNet mejorada, con espejo",
+    "3.1.A": "ResNet50, solo la salida · ResNet50, nueva FC y salida · ResNet50, SVM lineal · "
+    "ResNet50, discriminante lineal · ResNet50, random forest",
+    "3.1.B": "ResNet50, sin average pooling",
+    "3.2": "ResNet50, ajuste fino · ResNet50, ajuste fino, con espejo",
+    "Bonus": "Generalista, 100 clases, con espejo · Generalista, 25 clases, con espejo · "
+    "Comité, 25 clases, con espejo · Especialista destilada, con espejo",
+}
+FILAS = [(parte, e) for parte, suyos in APARTADOS.items() for e in suyos.split(" · ")]
+EXPERIMENTOS = [nombre for _, nombre in FILAS]
+PARTES = "APARTADO 1", "APARTADO 2", "APARTADO 3", "BONUS"
+CIFAR_SINTETICO = "CIFAR-100 SINTÉTICO · figuras dibujadas"
+AVES_SINTETICAS = "aves SINTÉTICAS · 4 especies de figuras dibujadas · pesos ALEATORIOS"
 
 
 def resumen(salida):
@@ -42,465 +47,474 @@ def resumen(salida):
     return salida.split("\nRESUMEN")[-1]
 
 
-def sin_segundos(filas):
-    """Las filas sin lo único que cambia de una vez a otra."""
-    return [{k: v for k, v in fila.items() if k != "segundos"} for fila in filas]
+def experimentos_de(salida):
+    """Los experimentos de la tabla de RESUMEN, en orden."""
+    _, *tabla = re.split(r"^-+\n", resumen(salida), flags=re.MULTILINE)
+    return [re.split(r" {2,}", linea)[1] for linea in "".join(tabla).splitlines()]
+
+
+@pytest.fixture
+def filas(pasada):
+    return {fila["experimento"]: fila for fila in pasada.filas}
+
+
+def aciertos(fila, particion):
+    """De las imágenes de una partición, su clase, lo que da de ellas el experimento y si acierta:
+    las sintéticas van por clases, y hay tantas de una como de otra."""
+    prob = np.array(fila[f"prob_{particion}"])
+    y = np.repeat(np.arange(prob.shape[1]), len(prob) // prob.shape[1])
+    return y, prob, prob.argmax(1) == y
+
+
+@pytest.fixture
+def escenario(tmp_path):
+    return Escenario(tmp_path / "escenario")
 
 
 # --- La pasada entera: entrada cerrada, sin pantalla, sin red y desde otra carpeta ---------------
 
 
-def test_termina_bien_y_pasa_por_todos_los_experimentos(pasada):
+def test_termina_bien_pasa_por_todos_los_experimentos_y_no_escribe_nada(pasada, filas):
     assert pasada.codigo == 0, pasada.errores
-    assert [(f["apartado"], f["experimento"]) for f in pasada.filas] == FILAS
+    assert [(filas[nombre]["apartado"], nombre) for nombre in filas] == FILAS
+    assert pasada.escrituras == [] and pasada.nuevos == set()
 
 
 def test_no_se_cuela_ninguna_linea_de_las_bibliotecas(pasada):
     assert pasada.errores == ""
-    for biblioteca in ("tensorflow", "oneDNN", "sklearn", "Warning", "WARNING"):
-        assert biblioteca not in re.sub("Keras .* sobre tensorflow", "", pasada.salida)
+    # De Keras son solo las líneas con las que sigue un entrenamiento y model.summary.
+    de_keras = r" ?(Epoch \d|\d+/\d+ - |Model: |[┏┃┡│├└]|.*params: |Downloading data from )"
+    propias = [linea for linea in pasada.salida.splitlines() if not re.match(de_keras, linea)]
+    ajenas = r"(?i)warning|onednn|sklearn|0000 00|/site-packages|\b(the|is|of|to)\b"
+    assert len(propias) > 100 and not re.search(ajenas, "\n".join(propias))
 
 
-def test_main_devuelve_lo_que_imprime_el_resumen(pasada, capsys):
-    filas = []
-    for fila in pasada.filas:
-        filas.append(p.Resultado(**fila | {"origen": tuple(fila["origen"])}))
-    p.imprimir_resultados(filas)
-    tabla = capsys.readouterr().out
-    assert len(tabla.splitlines()) == len(FILAS) + 2
-    assert resumen(pasada.salida).endswith("\n" + tabla)
+def test_el_resumen_dice_la_maquina_la_semilla_los_datos_y_lo_que_devuelve_main(pasada, capsys):
+    p.imprimir_tabla([p.Resultado(**f | {"origen": tuple(f["origen"])}) for f in pasada.filas])
+    tabla, final = capsys.readouterr().out, resumen(pasada.salida)
+    assert experimentos_de(pasada.salida) == EXPERIMENTOS and final.endswith(f"\n{tabla}")
+    cpuinfo = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    precision = p.elegir_precision(bool(tf.config.list_physical_devices("GPU")), cpuinfo)
+    versiones = f"TensorFlow {tf.__version__} · Keras {keras.__version__} · NumPy {np.__version__}"
+    maquina = rf"^Python {sys.version.split()[0]} · {versiones} · .*\d núcleos.* · {precision}"
+    assert re.search(rf"{maquina} · semilla 7 · \d:\d\d en total$", final, re.MULTILINE)
+    assert f"Apartados 1, 2 y Bonus: {CIFAR_SINTETICO}\nApartado 3: {AVES_SINTETICAS}\n" in final
+    assert "Pasada RÁPIDA" not in final and " ± " not in final  # otros datos que en la memoria
 
 
-CURVAS = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
-DETALLES = {  # lo que acompaña a cada fila
-    "BaseNet": {"curvas", "pares", "por_clase", "confusion"},
-    "Que aprenda: de partida": {"curvas"},
-    "Que aprenda: normalización": {"curvas", "diferencia", "decide", "se_queda"},
-    "Que no memorice: de partida": {"curvas"},
-    "Que no memorice: aumento de datos": {"curvas", "diferencia", "decide", "se_queda"},
-    "BaseNet mejorada": {"curvas", "capas", "macs"},
-    "BaseNet mejorada, con espejo": {"pares", "por_clase", "confusion"},
-    "ResNet50, solo la salida": {"curvas", "vecinos"},
-    "ResNet50, nueva FC y salida": {"curvas", "frente a ResNet50, solo la salida"},
-    "ResNet50, SVM lineal": {"elegido"},
-    "ResNet50, discriminante lineal": {"elegido"},
-    "ResNet50, random forest": {"elegido"},
-    "ResNet50, sin average pooling": {
-        "curvas",
-        "frente a ResNet50, solo la salida",
-        "frente a ResNet50, nueva FC y salida",
-    },
-    "ResNet50, ajuste fino": {
-        "curvas",
-        "mezclas",
-        "pares",
-        "proyeccion",
-        "frente a ResNet50, discriminante lineal",
-    },
-    "ResNet50, ajuste fino, con espejo": set(),
-    "Generalista, 100 clases, con espejo": {"curvas", "superclases"},
-    "Generalista, 25 clases, con espejo": {"curvas"},
-    "Comité, 25 clases, con espejo": {"frente a BaseNet mejorada, con espejo"},
-    "Especialista destilada, con espejo": {
-        "curvas",
-        "frente a Generalista, 25 clases, con espejo",
-        "frente a BaseNet mejorada, con espejo",
-        "frente a Comité, 25 clases, con espejo",
-    },
-}
+@pytest.mark.parametrize("experimento", EXPERIMENTOS)
+def test_las_cifras_de_cada_fila_son_las_de_sus_probabilidades(experimento, filas):
+    fila = filas[experimento]
+    assert fila["val"] == pytest.approx(aciertos(fila, "val")[2].mean())
+    if experimento.startswith("Que "):  # los pasos no se miden en test
+        assert fila["test"] is fila["prob_test"] is fila["top5"] is fila["perdida"] is None
+        assert fila["train"] is not None
+        return
+    y, prob, acierta = aciertos(fila, "test")
+    de_la_cierta = prob[np.arange(len(y)), y]
+    por_delante = (prob > de_la_cierta[:, None]).sum(1)
+    assert fila["test"] == pytest.approx(acierta.mean())
+    assert fila["top5"] == pytest.approx((por_delante < 5).mean())
+    perdida = None if "SVM" in experimento else -np.log(de_la_cierta.clip(2.2e-16)).mean()
+    assert fila["perdida"] == (perdida and pytest.approx(perdida, rel=1e-3))
+    confusion = np.zeros([prob.shape[1]] * 2)
+    np.add.at(confusion, (y, prob.argmax(1)), 1)
+    assert fila["detalles"]["confusion"] == confusion.tolist()
 
 
-def por_experimento(pasada):
-    """{experimento: su fila}."""
-    return {fila["experimento"]: fila for fila in pasada.filas}
+def test_las_curvas_dicen_la_epoca_en_la_que_queda_la_red_que_se_mide(pasada, filas):
+    # Cuántas épocas tiene la última fase de cada red, que es de donde sale la mejor.
+    fases = dict.fromkeys(EXPERIMENTOS, 3) | dict.fromkeys(EXPERIMENTOS[7:15], 1)
+    fases |= dict.fromkeys(["BaseNet mejorada", EXPERIMENTOS[15], EXPERIMENTOS[18]], 2)
+    patron = r"La red queda en la época (\d) de 3, con (.+ %) en validación; en la última, (.+ %)\."
+    dichas = re.findall(patron, pasada.salida)
+    redes = ["BaseNet", "BaseNet mejorada", "ResNet50, ajuste fino", *EXPERIMENTOS[15::3]]
+    for nombre, dicha in zip(redes, dichas, strict=True):
+        curva = filas[nombre]["detalles"]["curvas"]["val_accuracy"]
+        epoca = 3 - fases[nombre] + int(np.argmax(curva[-fases[nombre] :]))
+        assert dicha == (str(epoca + 1), *map(p.porcentaje, (curva[epoca], curva[-1]))), nombre
+    for nombre, fila in filas.items():
+        curvas = fila["detalles"].get("curvas", {})
+        assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} - {None}, nombre
+        # Las otras se miden con espejo o con mezcla de pesos.
+        if curvas and "espejo" not in nombre and nombre != "ResNet50, ajuste fino":
+            ultima_fase = curvas["val_accuracy"][-fases[nombre] :]
+            assert fila["val"] == pytest.approx(max(ultima_fase)), nombre
 
 
-def test_cada_fila_tiene_sus_detalles(pasada):
-    assert {nombre: set(suyos) for nombre, suyos in pasada.detalles.items()} == DETALLES
+def test_las_diferencias_y_las_comparaciones_son_las_de_sus_filas(pasada, filas):
+    for antes, despues in (EXPERIMENTOS[1:3], EXPERIMENTOS[3:5]):
+        diferencia = filas[despues]["val"] - filas[antes]["val"]
+        assert filas[despues]["detalles"]["diferencia"] == pytest.approx(diferencia)
+        puntos = re.escape(p.decimal(100 * diferencia, signo="+"))
+        assert re.search(rf"→ {despues} .*\n  {puntos} puntos", pasada.salida)
+    patron = r"«(.*)» frente a «(.*)»: (.*) puntos en test \(McNemar, p = (.*)\)\."
+    dichas = re.findall(patron, pasada.salida)
+    assert len(dichas) == pasada.salida.count("» frente a «") == 8
+    for una, otra, puntos, p_dicha in dichas:
+        (y, _, acierta), (_, _, rival) = (aciertos(filas[nombre], "test") for nombre in (una, otra))
+        sola, sola_la_otra = (acierta & ~rival).sum(), (rival & ~acierta).sum()
+        distintas = sola + sola_la_otra
+        valor_p = binomtest(sola, distintas).pvalue if distintas else 1.0
+        guardada = {"diferencia": (sola - sola_la_otra) / len(y), "p": valor_p}
+        assert filas[una]["detalles"][f"frente a {otra}"] == pytest.approx(guardada)
+        assert puntos == p.decimal(100 * guardada["diferencia"], signo="+")
+        assert p_dicha == p.decimal(valor_p, 4)
 
 
-def test_cada_fila_se_mide_en_la_mejor_epoca_de_sus_curvas(pasada):
-    for nombre, fila in por_experimento(pasada).items():
-        curvas = pasada.detalles[nombre].get("curvas")
-        if curvas:
-            assert set(curvas) == CURVAS
-            assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} == {1}, nombre
-            # Estas se miden de otra manera: con mezcla de pesos y con espejo.
-            if nombre != "ResNet50, ajuste fino" and "con espejo" not in nombre:
-                assert fila["val"] == pytest.approx(max(curvas["val_accuracy"])), nombre
+def test_cada_parte_dice_sus_datos_y_termina_en_una_pausa_que_nombra_las_figuras(pasada):
+    partes = re.split(r"\n=+\n(?=APARTADO|BONUS|RESUMEN)", pasada.salida)[1:-1]
+    for texto, nombre in zip(partes, PARTES, strict=True):
+        cabecera, origen, *_, pausa, figuras = texto.rstrip().splitlines()
+        assert cabecera.startswith(nombre)
+        assert origen == f"[{AVES_SINTETICAS if '3' in nombre else CIFAR_SINTETICO}]"
+        assert pausa.startswith("Pausa · ") and "Sin pantalla; figuras: " in figuras
 
 
-def test_los_detalles_cuadran_con_su_fila(pasada):
-    filas, detalles = por_experimento(pasada), pasada.detalles
-    for nombre in ("BaseNet", "BaseNet mejorada, con espejo"):
-        por_clase = detalles[nombre]["por_clase"]
-        assert len(por_clase) == p.CLASES  # y tantas imágenes de una clase como de otra
-        assert sum(por_clase.values()) / p.CLASES == pytest.approx(filas[nombre]["test"])
-    for nombre in ("BaseNet", "BaseNet mejorada, con espejo", "ResNet50, ajuste fino"):
-        pares = detalles[nombre]["pares"]
-        veces = [cuantas for _, _, cuantas in pares]
-        assert len(pares) == 5 and veces == sorted(veces, reverse=True)
-        assert all(real != predicha for real, predicha, _ in pares)
-    for capitulo, paso in CAPITULOS.items():
-        val = [filas[f"{capitulo}: {nombre}"]["val"] for nombre in ("de partida", paso)]
-        assert detalles[f"{capitulo}: {paso}"]["diferencia"] == pytest.approx(val[1] - val[0])
-    mejorada = detalles["BaseNet mejorada"]
-    for columna, total in (
-        (-2, filas["BaseNet mejorada"]["parametros"]),
-        (-1, mejorada["macs"]),
-    ):
-        assert sum(int(capa[columna].replace(".", "")) for capa in mejorada["capas"]) == total
-    for nombre, parametro, valores in (
-        ("SVM lineal", "C", p.C_SVM),
-        ("discriminante lineal", "shrinkage", p.CONTRACCIONES),
-    ):
-        ((cual, valor, aciertos),) = detalles[f"ResNet50, {nombre}"]["elegido"]
-        assert cual == parametro and valor in valores and 0 < aciertos <= 1
-        con_coma = f"{valor:g}".replace(".", ",")
-        assert f"{parametro} = {con_coma}: {p.porcentaje(aciertos)}" in pasada.salida
-    mezclas = detalles["ResNet50, ajuste fino"]["mezclas"]
-    aciertos_de = dict(mezclas)
-    assert list(aciertos_de) == list(p.FRACCIONES_AJUSTE)
-    elegida = int(re.search(r"Se queda el (\d+) %", pasada.salida)[1])
-    assert filas["ResNet50, ajuste fino"]["val"] == pytest.approx(aciertos_de[elegida / 100])
-    discriminante = filas["ResNet50, discriminante lineal"]["val"]
-    assert aciertos_de[0] == pytest.approx(discriminante, abs=0.05)  # de ahí parte
-    superclases = detalles["Generalista, 100 clases, con espejo"]["superclases"]
-    assert f"superclase en test (20): {p.porcentaje(superclases)}" in pasada.salida
+AJENO = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}
 
 
-def test_las_probabilidades_que_se_comparan_son_las_de_su_fila(pasada):
-    nombres = {nombre for _, nombre in FILAS}
-    comparadas = {n for n in nombres if n.startswith("ResNet50, ") or n.endswith("con espejo")}
-    comparadas.remove("ResNet50, ajuste fino, con espejo")
-    assert set(pasada.probabilidades) == comparadas
-    for nombre, (val, test) in pasada.probabilidades.items():
-        if nombre.startswith("ResNet50"):  # las aves van de otro modo; las mira la prueba siguiente
-            continue
-        fila, clases = por_experimento(pasada)[nombre], 100 if ", 100" in nombre else p.CLASES
-        # Las sintéticas van por clases: una imagen de cada una en validación y cuatro en test.
-        assert fila["val"] == pytest.approx(p.calcularAccuracy(np.eye(clases), val))
-        de_la_cierta = np.array(test)[np.arange(4 * clases), np.repeat(np.arange(clases), 4)]
-        assert fila["perdida_test"] == pytest.approx(-np.log(de_la_cierta).mean(), rel=1e-4)
-
-
-def test_las_comparaciones_son_las_de_sus_filas(pasada):
-    filas, comparadas = por_experimento(pasada), 0
-    for nombre, detalles in pasada.detalles.items():
-        for clave, comparacion in detalles.items():
-            if clave.startswith("frente a "):
-                otra = clave.removeprefix("frente a ")
-                diferencia = filas[nombre]["test"] - filas[otra]["test"]
-                assert comparacion["diferencia"] == pytest.approx(diferencia)
-                puntos = p.decimal(100 * diferencia, signo="+")
-                assert f"«{nombre}» frente a «{otra}»: {puntos} puntos" in pasada.salida
-                comparadas += 1
-    assert comparadas == 4 + 4  # las del Apartado 3 y las del Bonus
-
-
-def test_los_pasos_la_red_final_y_las_cabezas_dicen_lo_que_aciertan_en_train(pasada):
-    cabezas = ("ResNet50, solo", "ResNet50, nueva", "ResNet50, sin")
-    for fila in pasada.filas:
-        con_train = fila["experimento"].startswith(("Que ", "BaseNet mejorada", *cabezas))
-        con_train = con_train and "espejo" not in fila["experimento"]
-        assert (fila["train"] is not None) == con_train, fila
-
-
-def test_el_ajuste_fino_entrena_la_red_de_solo_la_salida_y_la_preentrenada(pasada):
-    filas = por_experimento(pasada)
-    de_la_base = filas["ResNet50, ajuste fino"]["parametros"]
-    de_la_base -= filas["ResNet50, solo la salida"]["parametros"]
-    assert de_la_base == 8 * 32 * 32 * 3 + 8  # la convolución de arranque.py
-
-
-def test_cada_fila_dice_de_que_datos_y_pesos_sale(pasada):
-    for fila in pasada.filas:
-        origen = ["CIFAR-100 SINTÉTICO"]
-        if fila["apartado"].startswith("3"):
-            origen = ["aves SINTÉTICAS", "4 especies", "pesos ALEATORIOS"]
-        assert fila["origen"] == origen, fila
-
-
-def test_delante_de_cada_parte_dice_cuanto_queda_de_la_ejecucion_entera(pasada):
-    cabeceras = re.findall(
-        r"^(Tiempo hasta el final: .*)\n\n=+\n(APARTADO \d|BONUS)", pasada.salida, re.MULTILINE
-    )
-    assert [parte for _, parte in cabeceras] == ["APARTADO 1", "APARTADO 2", "APARTADO 3", "BONUS"]
-    faltan = ("1, 2, 3, bonus", "2, 3, bonus", "3, bonus", "bonus")
-    for (linea, _), partes in zip(cabeceras, faltan, strict=True):
-        assert f"(partes: {partes})" in linea and re.search(r"minutos?\b", linea)
-
-
-def test_no_escribe_nada(pasada):
-    assert pasada.escrituras == []
-    assert pasada.nuevos == set()
-
-
-def test_los_pasos_no_se_miden_en_test_y_los_demas_si(pasada):
-    for fila in pasada.filas:
-        assert (fila["test"] is None) == fila["experimento"].startswith("Que "), fila
-
-
-def test_lo_sintetico_y_lo_aleatorio_se_dicen_en_cada_parte_y_en_el_resumen(pasada):
-    for parte in ("APARTADO 1", "APARTADO 2", "BONUS"):
-        assert re.search(rf"\n{parte} .*CIFAR-100 SINTÉTICO", pasada.salida), parte
-    assert re.search(r"\nAPARTADO 3 .*aves SINTÉTICAS.*pesos ALEATORIOS", pasada.salida)
-    for rotulo in ("CIFAR-100 SINTÉTICO", "aves SINTÉTICAS", "pesos ALEATORIOS"):
-        assert rotulo in resumen(pasada.salida)
-
-
-def test_cada_parte_termina_en_una_pausa_que_dice_que_figuras_ensenaria(pasada):
-    sin_lo_que_queda = re.sub("\nTiempo hasta el final: .*\n", "", pasada.salida)
-    partes = re.split(r"\n=+\n(?=APARTADO|BONUS|RESUMEN)", sin_lo_que_queda)[1:-1]
-    assert len(partes) == len(p.PARTES)
-    for parte in partes:
-        *_, pausa, figuras = parte.rstrip().splitlines()
-        assert pausa.startswith("Pausa · ") and "figuras: " in figuras
-
-
-def test_dice_cuantas_imagenes_lleva_por_la_red_preentrenada(pasada):
-    for cuantas in (88, 8, 48):  # train, validación y test
-        assert re.search(rf"^  {cuantas} de {cuantas} imágenes", pasada.salida, re.MULTILINE)
-
-
-def test_otra_pasada_igual_da_lo_mismo_y_figuras_es_lo_unico_que_escribe(pasada, tmp_path):
-    escenario = Escenario(tmp_path / "otra")
-    otra = escenario.ejecutar("--figuras", "laminas")
-    assert sin_segundos(otra.filas) == sin_segundos(pasada.filas)
-    laminas = sorted(f.name for f in (escenario.trabajo / "laminas").iterdir())
-    anunciadas = sum(li.count(" · ") + 1 for li in otra.salida.splitlines() if "figuras: " in li)
-    assert len(laminas) == anunciadas > 0
+def test_con_otra_configuracion_da_las_mismas_cifras_y_solo_escribe_figuras(pasada, escenario):
+    """keras.json y matplotlibrc de otros trabajos, un MPLBACKEND que no existe y la salida de
+    errores y la entrada cerradas."""
+    (escenario.carpeta / "keras/keras.json").write_text(json.dumps(AJENO))
+    (escenario.carpeta / "matplotlib/matplotlibrc").write_text("text.usetex: True\n")
+    delante = ["env", "MPLBACKEND=no_existe", "sh", "-c", 'exec "$@" 2>&-', "sh"]
+    otra = escenario.ejecutar("--apartados", "1,3", "--figuras", "laminas", delante=delante)
+    assert otra.codigo == 0
+    # Las mismas, aunque no vaya delante la parte 2.
+    suyas = [fila | {"segundos": 0} for fila in pasada.filas if fila["apartado"][0] in "13"]
+    assert [fila | {"segundos": 0} for fila in otra.filas] == suyas
+    laminas = {fichero.name for fichero in (escenario.trabajo / "laminas").iterdir()}
+    anunciadas = re.findall("Sin pantalla; figuras: (.*)", otra.salida)
+    assert len(laminas) == len(" · ".join(anunciadas).split(" · ")) > 4
     assert otra.nuevos == {f"trabajo/laminas/{nombre}" for nombre in laminas}
     assert {os.path.basename(ruta) for ruta in otra.escrituras} == {"laminas", *laminas}
 
 
+# --- main en este proceso ------------------------------------------------------------------------
+
+
+def fit_de_mentira(modelo, *_, callbacks, epochs, **__):
+    """Hace de fit, sin entrenar."""
+    for callback in callbacks:
+        callback.on_train_begin()
+    medidas = ("loss", "accuracy", "val_loss", "val_accuracy")
+    callbacks[0].history = dict.fromkeys(medidas, [1.0] * epochs)
+
+
 @pytest.fixture
-def tmp_path_de_todos():
-    """Carpeta temporal en la que puede entrar cualquiera; en las de pytest, solo su dueño."""
-    with tempfile.TemporaryDirectory() as carpeta:
-        os.chmod(carpeta, 0o755)
-        yield Path(carpeta)
+def sin_calcular(monkeypatch):
+    """Ninguna red calcula: el script da cifras sin sentido, pero al momento."""
+
+    def predict(modelo, x, **_):
+        return np.random.default_rng(0).random((len(x), *modelo.output_shape[1:]))
+
+    monkeypatch.setattr(keras.Model, "fit", fit_de_mentira)
+    monkeypatch.setattr(keras.Model, "predict", predict)
 
 
-def test_como_nobody_en_carpetas_de_solo_lectura(tmp_path_de_todos):
-    if os.name != "posix" or os.getuid() != 0:
-        pytest.skip("hay que ser root para ejecutarlo como nobody")
-    escenario = Escenario(tmp_path_de_todos)
-    for nombre in ("salida", "keras", "matplotlib"):
-        (escenario.carpeta / nombre).chmod(0o777)
-    for carpeta in (escenario.proyecto, escenario.trabajo, escenario.mundo / "hogar"):
-        carpeta.chmod(0o555)
-    # Conserva el permiso de leer, porque el Python de root puede estar en su carpeta; no escribe.
-    leer = "-all,+dac_read_search"
-    como_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    como_nobody += [f"--inh-caps={leer}", "--ambient-caps=+dac_read_search"]
-    como_nobody += [f"--bounding-set={leer}"]
-    prueba = subprocess.run([*como_nobody, sys.executable, "-c", ""], capture_output=True)
-    if prueba.returncode:
-        pytest.skip("setpriv no puede ejecutar este Python como nobody")
-    ejecutada = escenario.ejecutar("--apartados", "3", delante=como_nobody)
-    assert ejecutada.codigo == 0, ejecutada.errores
-    assert {f["apartado"] for f in ejecutada.filas} == {"3.1.A", "3.1.B", "3.2"}
-    assert ejecutada.escrituras == []
-    assert ejecutada.nuevos == set()
+@pytest.fixture
+def correr(monkeypatch, capsys):
+    """Función que ejecuta el script achicado, con otros valores en lugar de algunos suyos, y da su
+    código y lo que imprime. No compila los entrenamientos: así tardan menos."""
+
+    def ejecutar(orden="", red=red_diminuta, **sustitutos):
+        achicar(p, 1, monkeypatch.setattr, red)
+        for nombre, valor in sustitutos.items():
+            monkeypatch.setattr(p, nombre, valor)
+        return p.ejecutar(orden.split()), *capsys.readouterr()
+
+    tf.config.run_functions_eagerly(True)
+    yield ejecutar
+    tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize(
-    "apartado, senal, medido, sin_medir",
-    [
-        ("1", "→ BaseNet", "BaseNet", "BaseNet mejorada"),
-        ("2", "  Que aprenda: nor", "Que aprenda: de partida", "Que aprenda: normalización"),
-        ("2", "2.2 Que no", "Que aprenda: normalización", "Que no memorice"),
-        ("2", "2.3 La red final", "Que no memorice: aumento de datos", "BaseNet mejorada"),
-        ("3", "3.1 ResNet50", None, "ResNet50, solo"),
-        ("3", "3.2 Ajuste fino", "ResNet50, sin average pooling", "ResNet50, ajuste"),
-        ("bonus", "→ Generalista, 100", "Generalista, 100 clases, con espejo", "destilada"),
-    ],
-)
-def test_ctrl_c_en_cada_etapa_imprime_lo_medido_y_termina_con_130(
-    apartado, senal, medido, sin_medir, tmp_path
-):
-    escenario = Escenario(tmp_path / "corte")
+@pytest.mark.parametrize("precision", ["float32", *MIXTAS])
+def test_las_cuatro_partes_usan_la_precision_anunciada(precision, correr, sin_calcular):
+    """Seguidas, en un mismo main. De paso, ningún entrenamiento recibe los datos de test, y cada
+    figura dice de qué datos y pesos es."""
+    partes, titulo, pausa, entrenar, predecir = [], p.titulo, p.pausa, p.entrenar, p.predecir
+
+    def apuntar(modelo):
+        partes[-1][1].append(modelo)
+        return modelo
+
+    def apuntar_y_entrenar(construir, datos, *resto, **opciones):
+        sin_test = datos._replace(test=None)
+        return entrenar(lambda: apuntar(construir()), sin_test, *resto, **opciones)
+
+    def mirar_figuras(texto):
+        figuras = [p.plt.figure(numero) for numero in p.plt.get_fignums()]
+        partes[-1][2].extend(figura.get_suptitle() for figura in figuras)
+        pausa(texto)
+
+    codigo, salida, errores = correr(
+        elegir_precision=lambda *_: precision,
+        entrenar=apuntar_y_entrenar,
+        predecir=lambda modelo, *resto: predecir(apuntar(modelo), *resto),
+        titulo=lambda texto, *resto: (partes.append((texto, [], [])), titulo(texto, *resto)),
+        pausa=mirar_figuras,
+    )
+    assert (codigo, errores) == (0, "") and experimentos_de(salida) == EXPERIMENTOS
+    assert f" · {precision} · semilla 7" in resumen(salida) and partes[-1] == ("RESUMEN", [], [])
+    for nombre, (texto, modelos, rotulos) in zip(PARTES, partes):
+        etiqueta = AVES_SINTETICAS if nombre == "APARTADO 3" else CIFAR_SINTETICO
+        assert texto.startswith(nombre) and rotulos
+        assert all(rotulo.endswith(f"\n[{etiqueta}]") for rotulo in rotulos), rotulos
+        capas = [capa for modelo in modelos for capa in modelo._flatten_layers() if capa.weights]
+        en_float32, demas = set(), set()
+        for capa in (capa for capa in capas if not isinstance(capa, keras.Model)):
+            # Aparte, las salidas y, en el Apartado 3, lo que lleva los vectores a una escala.
+            aparte = getattr(capa, "activation", None) is keras.activations.softmax
+            aparte |= "3" in nombre and isinstance(capa, keras.layers.Normalization)
+            (en_float32 if aparte else demas).add(capa.compute_dtype)
+        assert (en_float32, demas) == ({"float32"}, {precision.removeprefix("mixed_")}), nombre
+
+
+@pytest.mark.parametrize("numero, medidos", [(1, 0), (3, 2), (7, 5), (15, 18)])
+def test_ctrl_c_imprime_lo_medido_y_da_130(numero, medidos, correr, sin_calcular, monkeypatch):
+    hechos = []
+
+    def fit_o_cortar(*argumentos, **opciones):
+        hechos.append(fit_de_mentira(*argumentos, **opciones))
+        if len(hechos) == numero:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", fit_o_cortar)
+    codigo, salida, errores = correr("--semilla 8")
+    assert (codigo, errores) == (130, "Interrumpido con Ctrl-C.\n")
+    assert "RESUMEN PARCIAL" in salida and " · semilla 8 · " in resumen(salida)
+    assert experimentos_de(salida) == EXPERIMENTOS[:medidos]
+
+
+def test_un_ctrl_c_de_verdad_corta_un_entrenamiento(escenario):
     antes = instantanea(escenario.mundo)
-    orden = escenario.orden("--apartados", apartado, "--semilla", "8", epocas=2)
-    codigo, salida = escenario.interrumpir(orden, senal)
-    assert codigo == 130
-    assert "semilla 8" in salida
-    assert "Traceback" not in salida and salida.rstrip().endswith("Interrumpido con Ctrl-C.")
-    tabla = salida.split("\nRESUMEN PARCIAL")[-1]
-    assert sin_medir not in tabla
-    if medido:
-        assert re.search(rf"^{apartado}.* {medido} .*%", tabla, re.MULTILINE | re.IGNORECASE)
+    orden = escenario.orden("--apartados", "1", epocas=500)
+    codigo, salida = escenario.interrumpir(orden, "Epoch 3/500")
+    assert codigo == 130 and "Traceback" not in salida and "RESUMEN PARCIAL" in salida
+    assert salida.rstrip().endswith("Interrumpido con Ctrl-C.")
     assert instantanea(escenario.mundo) == antes
 
 
-# --- Entradas incorrectas ------------------------------------------------------------------------
+def desbordada(**opciones):
+    """Una red cuyos mapas no caben en float16."""
+    modelo = red_diminuta(**opciones)
+    modelo.set_weights([1e6 * peso for peso in modelo.get_weights()])
+    return modelo
 
 
-def rechazo(capsys, *argumentos):
-    """La única línea de error con la que el script rechaza unos argumentos, con código 2."""
-    assert p.ejecutar(list(argumentos)) == 2
-    (linea,) = capsys.readouterr().err.splitlines()
-    assert linea.startswith("Error: ")
-    return linea
+NO_FINITOS = {"1": "en la época 1, la pérdida es ", "3": "lo que da una red .* no cabe en float16"}
 
 
-@pytest.mark.parametrize(
-    "argumentos, dice",
-    [
-        (["--nada"], "--help"),
-        (["sobra"], "--help"),
-        (["--semilla", "siete"], "--help"),
-        (["--semilla", "-1"], "--semilla"),
-        (["--apartados", "4"], "--apartados"),
-        (["--apartados", "1,,2"], "--apartados"),
-    ],
-)
-def test_una_opcion_incorrecta_termina_con_2(argumentos, dice, capsys):
-    assert dice in rechazo(capsys, *argumentos)
+@pytest.mark.parametrize("precision", ["float32", *MIXTAS])
+@pytest.mark.parametrize("apartado", NO_FINITOS)
+def test_lo_que_no_es_un_numero_termina_con_1_y_una_linea(apartado, precision, correr):
+    cambios = {"TASA_ADAM": 1e38, "elegir_precision": lambda *_: precision}  # BaseNet diverge
+    codigo, salida, errores = correr(f"--apartados {apartado}", desbordada, **cambios)
+    assert codigo == 1 and "RESUMEN PARCIAL" in salida and experimentos_de(salida) == []
+    assert re.fullmatch(rf"Error de cálculo: {NO_FINITOS[apartado]}.*\.\n", errores)
 
 
-def test_una_carpeta_de_imagenes_que_no_existe_termina_con_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PRACTICA2_IMAGENES", str(tmp_path / "no_existe"))
-    assert "no_existe" in rechazo(capsys, "--apartados", "1")
+MALAS = ("--nada", "sobra", "--semilla siete", "--semilla -1", f"--semilla {2**32}", "--rapido=no")
+MALAS += ("--apartados 4", "--apartados 1,,2", "--figuras ajena", f"--figuras {__file__}", "")
 
 
-def test_una_carpeta_de_figuras_que_es_un_fichero_termina_con_2(tmp_path, capsys):
-    (tmp_path / "laminas").write_text("")
-    assert "laminas" in rechazo(capsys, "--figuras", str(tmp_path / "laminas"))
-
-
-def test_los_datos_danados_terminan_con_2_antes_de_entrenar(aislado, capsys):
-    carpeta = aislado / "cifar-100-python"
-    carpeta.mkdir()
-    for nombre in p.PICKLES_CIFAR:
-        (carpeta / nombre).write_bytes(b"\x80\x04}q\x00(C\x04da")
-    assert str(carpeta) in rechazo(capsys)
-
-
-def test_el_script_ejecutado_de_verdad_termina_con_2_sin_traza():
-    proceso = subprocess.run(
-        [sys.executable, RAIZ / "practica2.py", "--nada"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert proceso.returncode == 2
-    (linea,) = proceso.stderr.splitlines()  # ni siquiera las que TensorFlow escribe al arrancar
-    assert linea.startswith("Error: ")
+@pytest.mark.parametrize("orden", MALAS)
+def test_una_entrada_incorrecta_termina_con_2_y_una_linea(orden, correr, aislado, monkeypatch):
+    (escribir_cifar(aislado) / "train").write_bytes(b"\x80\x04}q\x00(C\x04da")  # cortado
+    monkeypatch.chdir(aislado.parent)
+    monkeypatch.setattr(os, "access", lambda ruta, _: "ajena" not in str(ruta))  # aun como root
+    codigo, _, errores = correr(orden, entrenar=None)  # antes de entrenar nada
+    dice = Path(orden).name.split()[-1 if "figuras" in orden else 0] if orden else "train"
+    assert codigo == 2 and re.fullmatch(f"Error: .*{dice.split('=')[0]}: .*\n", errores)
 
 
 def test_la_ayuda_termina_con_0_y_nombra_cada_opcion(capsys):
     with pytest.raises(SystemExit, match="0"):
         p.ejecutar(["--help"])
     ayuda = capsys.readouterr().out
-    for opcion in ("--rapido", "--pausas", "--semilla", "--apartados", "--figuras"):
+    for opcion in ("--help", "--rapido", "--pausas", "--semilla N", "--apartados", "--figuras"):
         assert opcion in ayuda
 
 
-# --- Presentación --------------------------------------------------------------------------------
+# --- Cómo lo empieza una persona -----------------------------------------------------------------
+
+
+def sin_lo_de_keras_3(modulo, **otros):
+    """Lo que tiene un módulo de Keras, menos lo que trajo la 3."""
+    de_la_3 = ("config", "ops", "random", "PyDataset")
+    return SimpleNamespace(**{k: v for k, v in vars(modulo).items() if k not in de_la_3} | otros)
+
+
+KERAS_2 = sin_lo_de_keras_3(keras, __version__="2.15.0", utils=sin_lo_de_keras_3(keras.utils))
+# De esta, mientras se importa, se da Ctrl-C.
+CORTADA = type("Cortada", (), {"SVC": property(Mock(side_effect=KeyboardInterrupt))})()
 
 
 @pytest.mark.parametrize(
-    "texto, esperado",
+    "modulo, otro, codigo, dice",
     [
-        (p.decimal(24197, 0), "24.197"),
-        (p.decimal(None), "—"),
-        (p.porcentaje(0.45678), "45,68 %"),
-        (p.porcentaje(None), "—"),
-        (p.duracion(59.6), "1:00"),
-        (p.duracion(3725), "1:02:05"),
+        ("keras", KERAS_2, 2, "Error: .*(?i:keras).*; pip install.*\n"),
+        ("tensorflow", None, 2, "Error: .*tensorflow.*; pip install.*\n"),
+        ("sklearn.svm", None, 2, "Error: .*sklearn.*; pip install.*\n"),
+        ("sklearn.svm", CORTADA, 130, ""),
     ],
 )
-def test_los_numeros_se_escriben_en_espanol(texto, esperado):
-    assert texto == esperado
+def test_sin_lo_que_importa_no_mata_el_cuaderno(modulo, otro, codigo, dice, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, modulo, otro)
+    monkeypatch.setattr(sys, "argv", ["practica2.py", "--nada"])
+    with pytest.raises(SystemExit) as fin:
+        runpy.run_path(str(RAIZ / "practica2.py"), run_name="__main__")
+    assert fin.value.code == codigo
+    assert re.fullmatch(dice, "".join(capsys.readouterr()))
 
 
-def test_la_tabla_queda_alineada(capsys):
-    p.imprimir_tabla(("Parte", "Qué", "Cuánto"), [("1", "BaseNet", "3"), ("Bonus", "x", "12.345")])
-    assert capsys.readouterr().out.splitlines() == [
-        "Parte  Qué      Cuánto",
-        "----------------------",
-        "1      BaseNet       3",
-        "Bonus  x        12.345",
+PEGADO = """
+import os, sys
+os.environ["PRACTICA2_IMAGENES"] = "no_existe"
+try:
+    exec(open("practica2.py").read())
+except SystemExit as fin:
+    print(sys.argv[1:2], "sale con", fin.code)
+"""
+
+
+def test_en_un_cuaderno_se_ven_las_figuras_y_se_puede_pegar_en_una_celda(escenario, monkeypatch):
+    """%run en un núcleo de verdad, recién empezado; y después, el texto ejecutado en una celda."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(escenario.carpeta / "salida"))
+    escribir_cifar(escenario.proyecto / "imagenes")
+    nucleo, cliente = start_new_kernel(env=escenario.entorno(), cwd=str(escenario.proyecto))
+    imagenes, textos = [], []
+    try:
+        for celda in ("%run practica2.py --rapido --apartados 1", PEGADO):
+            textos.append({"stdout": "", "stderr": ""})
+
+            def recibir(mensaje):
+                contenido = mensaje["content"]
+                if mensaje["msg_type"] == "stream":
+                    textos[-1][contenido["name"]] += contenido["text"]
+                imagenes.extend(tipo for tipo in contenido.get("data", ()) if "image" in tipo)
+
+            cliente.execute_interactive(celda, timeout=300, output_hook=recibir)
+    finally:
+        cliente.stop_channels()
+        nucleo.shutdown_kernel(now=True)
+    con_run, pegado = textos
+    assert imagenes == ["image/png"] * 3
+    assert con_run["stderr"] == "" and "Sin pantalla" not in con_run["stdout"]
+    assert experimentos_de(con_run["stdout"]) == ["BaseNet"]
+    # Las opciones del núcleo, que están en sys.argv, no son del script.
+    assert re.fullmatch("Error: PRACTICA2_IMAGENES=no_existe: .*\n", pegado["stderr"])
+    assert pegado["stdout"].endswith("['-f'] sale con 2\n")
+
+
+def test_una_salida_que_no_se_puede_escribir_termina_en_una_linea(escenario):
+    """Un disco lleno y un head que ya no lee, con un MPLBACKEND que no existe."""
+    escribir_cifar(escenario.proyecto / "imagenes")
+    (escenario.carpeta / "keras/keras.json").write_text("{}")  # para que no lo escriban los dos
+    guion = '{ "$@" > /dev/full; echo $? >&2; } & { "$@"; echo $? >&2; } | head -1; wait'
+    orden = ["sh", "-c", guion, "sh", sys.executable, "practica2.py", "--apartados", "1"]
+    entorno = escenario.entorno() | {"MPLBACKEND": "no_existe"}
+    proceso = subprocess.run(
+        orden, cwd=escenario.proyecto, env=entorno, capture_output=True, text=True, timeout=600
+    )
+    errores = [f"Error: no se puede escribir la salida ({os.strerror(n)})." for n in (32, 28)]
+    assert sorted(proceso.stderr.splitlines()) == ["1", "1", *sorted(errores)]
+    assert re.fullmatch("Práctica 2.*\n", proceso.stdout)
+
+
+PANTALLA = ModuleType("pantalla_de_prueba")  # como la de un cuaderno o un entorno de desarrollo
+PANTALLA.FigureCanvas = type("FigureCanvas", (backend_agg.FigureCanvasAgg,), {})
+
+
+@pytest.mark.parametrize(
+    "modo, ventana, dice",
+    [
+        ("module://no_instalado.backend", None, "Sin figuras en pantalla.*MPLBACKEND"),
+        ("svg", None, "Sin pantalla; figuras: Lámina"),
+        ("module://pantalla_de_prueba", None, "se enseña\n$"),
+        ("module://pantalla_de_prueba", "qt", "se ve 3.0 s\n$"),
+    ],
+)
+def test_las_figuras_se_ensenan_y_se_guardan(modo, ventana, dice, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pantalla_de_prueba", PANTALLA)
+    monkeypatch.setattr(p.plt, "show", lambda: print("se enseña"))
+    monkeypatch.setattr(p.plt, "pause", lambda segundos: print(f"se ve {segundos} s"))
+    monkeypatch.setitem(p.PRESENTACION, "carpeta", tmp_path)
+    p.plt.rcParams["backend"] = modo
+    try:
+        p.preparar_entorno(7)
+        monkeypatch.setattr(PANTALLA.FigureCanvas, "required_interactive_framework", ventana)
+        p.mostrar_rejilla("Lámina", np.zeros((2, 4, 4, 3)), [r"ave $\nada$", "a_b^c {"])
+        p.pausa("fin")
+    finally:
+        p.plt.switch_backend("agg")
+    assert re.search(dice, capsys.readouterr().out)
+    assert (tmp_path / "lámina.png").read_bytes().startswith(b"\x89PNG")
+
+
+ALGUIEN = SimpleNamespace(isatty=lambda: True)
+PAUSAS = [("", ALGUIEN, 0), ("--pausas", ALGUIEN, 2), ("--pausas", io.StringIO(), 0)]
+
+
+@pytest.mark.parametrize("pausas, entrada, esperas", [*PAUSAS, ("--pausas", None, 0)])
+def test_solo_con_pausas_se_espera(pausas, entrada, esperas, correr, sin_calcular, monkeypatch):
+    tecla = Mock(side_effect=EOFError)  # Ctrl-D también continúa
+    monkeypatch.setattr(sys, "stdin", entrada)
+    monkeypatch.setattr("builtins.input", tecla)
+    assert correr(f"--apartados 1 {pausas}")[0] == 0
+    assert tecla.call_count == esperas
+
+
+def test_la_precision_la_decide_lo_que_la_maquina_sabe_hacer(monkeypatch):
+    for onednn, con_gpu, banderas, precision in (
+        ("1", True, "fpu avx2", "mixed_float16"),
+        ("1", False, "fpu avx512_bf16 fma", "mixed_bfloat16"),
+        ("1", False, "fpu amx_bf16", "mixed_bfloat16"),
+        ("1", False, "fpu avx512f", "float32"),
+        ("0", False, "fpu avx512_bf16 amx_bf16", "float32"),  # sin lo que los aprovecha
+    ):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+        assert p.elegir_precision(con_gpu, f"flags : {banderas}\n") == precision
+
+
+def test_los_numeros_se_escriben_en_espanol():
+    decimales = p.decimal(24197, 0), p.decimal(1234.567), p.decimal(2, signo="+")
+    assert decimales == ("24.197", "1.234,57", "+2,00")
+    otros = p.porcentaje(0.45678), p.duracion(59.6), p.duracion(3725)
+    assert otros == ("45,68 %", "1:00", "1:02:05")
+
+
+CIFAR, AVES = "CIFAR-100, 60.000 imágenes de 100 clases", "aves, 5.902 imágenes de 100 especies"
+
+
+def test_la_tabla_queda_alineada_y_la_memoria_solo_va_con_sus_datos_y_pesos(monkeypatch, capsys):
+    monkeypatch.setattr(p, "MEMORIA", {"BaseNet": (0.4518, 0.0104), "ajuste": (0.8412, 0.0019)})
+    basenet = p.Resultado("1", "BaseNet", 24197, 30, 61.0, None, 0.5, 1.0, 1.0, 2.3456)
+    ajuste = p.Resultado("3.2", "ajuste", 7, test=0.0512)
+    filas = [
+        replace(basenet, origen=(CIFAR, "de cifar-100-python")),
+        replace(basenet, origen=(CIFAR.replace("60", "4"), "de cifar-100-python")),
+        replace(basenet, origen=(CIFAR, "de cifar-100-python"), experimento="otro"),
+        replace(ajuste, origen=(AVES, "de otra carpeta", "otros pesos")),
+        replace(ajuste, origen=(AVES, "de otra carpeta", "pesos de ImageNet")),
+        replace(ajuste, origen=(AVES.replace("100", "200"), "de otra carpeta", "otros pesos")),
     ]
-
-
-ORIGEN = ("datos", "pesos")
-CIFRAS_DE_LA_MEMORIA = {
-    "medida": (0.5, 0.01, ORIGEN),
-    "otra": (0.5, 0.002, ORIGEN),
-    "sin dispersión": (0.5, None, ORIGEN),
-}
-
-
-@pytest.fixture
-def memoria(monkeypatch):
-    """Una memoria de tres filas, con la dispersión medida en dos."""
-    monkeypatch.setattr(p, "MEMORIA", CIFRAS_DE_LA_MEMORIA)
-
-
-def test_el_resumen_dice_cuantas_filas_se_esperan_fuera_por_azar(memoria, capsys):
-    filas = []
-    for experimento in [*CIFRAS_DE_LA_MEMORIA, "desconocida"]:
-        filas.append(p.Resultado("1", experimento, val=0.5, test=0.52, origen=ORIGEN))
-    filas.append(p.Resultado("1", "medida", test=0.5, origen=("otros datos", "pesos")))
-    p.imprimir_resultados(filas)
-    _, _, *tabla = capsys.readouterr().out.splitlines()
-    esperados = ("dentro", "fuera", "+2,00", "", "datos")
-    for linea, termina in zip(tabla, esperados):
-        assert linea.endswith(termina), linea
-    # Solo cuentan las filas de los mismos datos con la dispersión medida: una de cada veinte.
-    explicacion = " ".join(tabla[len(esperados) :])
-    assert re.search(r"veredicto: 2;.* fuera: 0,1\b", explicacion)
-
-
-def test_sin_filas_comparables_no_se_habla_de_azar(memoria, capsys):
-    p.imprimir_resultados([p.Resultado("1", "sin dispersión", test=0.52, origen=ORIGEN)])
-    assert "azar" not in capsys.readouterr().out
-
-
-def test_el_resumen_avisa_de_una_pasada_rapida_y_de_una_a_medias(capsys):
-    for alcance, completo in ((p.COMPLETO, True), (p.RAPIDO, True), (p.RAPIDO, False)):
-        p.imprimir_resumen(p.Sesion(7, alcance, p.RESNET50, segundos=70), completo)
-        salida = capsys.readouterr().out
-        assert ("Pasada RÁPIDA" in salida) == (alcance is p.RAPIDO)
-        assert ("RESUMEN PARCIAL" in salida) != completo
-        assert "semilla 7 · 1:10 en total" in salida
-
-
-@pytest.mark.parametrize(
-    "hechas, pendientes, segundos, dice",
-    [
-        (["1"], ["2", "3"], 120, "unos 30 minutos (partes: 2, 3)"),  # dice poco del ritmo
-        (["1", "2"], ["3"], 1320, "unos 40 minutos (partes: 3)"),  # dos veces lo previsto
-        ([], ["1", "2", "3"], 0, "unos 31 minutos (partes: 1, 2, 3)"),
-        (["1", "2"], ["3"], 30, "un minuto o menos (partes: 3)"),
-    ],
-)
-def test_lo_que_falta_son_los_minutos_previstos_al_ritmo_que_se_lleva(
-    hechas, pendientes, segundos, dice, capsys
-):
-    p.imprimir_lo_que_falta({"1": 1, "2": 10, "3": 20}, hechas, pendientes, segundos)
-    assert capsys.readouterr().out.strip().endswith(dice)
-
-
-def test_los_minutos_previstos_del_apartado_3_dependen_de_cuantas_aves_haya():
-    sesion = p.Sesion(7, p.COMPLETO, p.RESNET50)
-    assert p.minutos_previstos(sesion) == p.MINUTOS
-    mitad = p.Conjunto(np.zeros(p.AVES_DE_LOS_MINUTOS // 2), None)
-    vacio = p.Conjunto(np.zeros(0), None)
-    sesion.aves = p.Datos(mitad, vacio, vacio, (), ())
-    assert p.minutos_previstos(sesion) == p.MINUTOS | {"3": p.MINUTOS["3"] / 2}
-    rapida = p.Sesion(7, p.RAPIDO, p.RESNET50)
-    assert sum(p.minutos_previstos(rapida).values()) < 5
-
-
-def test_las_pausas_no_esperan_si_nadie_puede_pulsar_una_tecla(monkeypatch, capsys):
-    monkeypatch.setattr(p.PRESENTACION, "esperar_tecla", True)
-    monkeypatch.setattr(sys, "stdin", None)
-    p.nueva_figura("Lámina")
-    p.pausa("fin")
-    assert "Lámina" in capsys.readouterr().out
-    assert not p.plt.get_fignums()
+    p.imprimir_tabla(filas)
+    titulos, raya, *escritas = capsys.readouterr().out.splitlines()
+    assert re.search(" Test +Memoria +Top-5 ", titulos) and set(raya) == {"-"}
+    de_basenet = "1|{}|24.197|30|1:01|—|50,00 %|100,00 %|{}|100,00 %|2,346".format
+    del_ajuste = "3.2|ajuste|7|—|—|—|—|5,12 %|{}|—|—".format
+    assert [re.sub(" {2,}", "|", escrita) for escrita in escritas] == [
+        de_basenet("BaseNet", "45,2 ± 1,0"),
+        de_basenet("BaseNet", "—"),
+        de_basenet("otro", "—"),
+        del_ajuste("84,1 ± 0,2"),
+        del_ajuste("—"),
+        del_ajuste("—"),
+    ]
+    celdas = [[*re.finditer(r"\S( ?\S)*", linea)] for linea in (titulos, *escritas)]
+    principios = {tuple(celda.start() for celda in suyas[:2]) for suyas in celdas}
+    finales = {tuple(celda.end() for celda in suyas[2:]) for suyas in celdas}
+    assert len(principios) == len(finales) == 1 and {len(raya)} == {max(*fin) for fin in finales}
