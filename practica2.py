@@ -44,10 +44,17 @@ with suppress(OSError):  # si hay salida de errores, calla lo que TensorFlow esc
     salida_de_errores = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 try:
+    try:
+        import matplotlib.pyplot as plt  # antes que Keras, que también lo importa
+    except ValueError:  # MPLBACKEND nombra un modo que no existe; lo importado a medias no sirve
+        os.environ["MPLBACKEND"] = "agg"
+        for modulo in [nombre for nombre in sys.modules if nombre.startswith("matplotlib")]:
+            del sys.modules[modulo]
+        import matplotlib.pyplot as plt
     import keras
     import numpy as np
     import tensorflow as tf
-    from keras import layers
+    from keras import layers, ops
     from PIL import Image
     from scipy.optimize import minimize_scalar
     from scipy.special import softmax
@@ -60,12 +67,6 @@ try:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import normalize
     from sklearn.svm import SVC
-
-    try:
-        import matplotlib.pyplot as plt
-    except ValueError:  # MPLBACKEND nombra un modo de enseñar figuras que no existe
-        os.environ["MPLBACKEND"] = "agg"
-        import matplotlib.pyplot as plt
 except KeyboardInterrupt:
     sys.exit(130)
 except Exception as error:
@@ -841,7 +842,7 @@ def cabeza_discriminante(vectores, discriminante):
     # (u - m) / escala, de modo que su núcleo es escala·Pᵀ·Wᵀ.
     pca = discriminante.best_estimator_.named_steps["pca"]
     lda = discriminante.best_estimator_.named_steps["lineardiscriminantanalysis"]
-    escala = keras.ops.convert_to_numpy(normalizacion.variance) ** 0.5
+    escala = ops.convert_to_numpy(normalizacion.variance) ** 0.5
     nucleo = escala.T * (pca.components_.T @ lda.coef_.T)
     temperatura = medir_temperatura(vectores, discriminante)
     salida.set_weights([nucleo / temperatura, lda.intercept_ / temperatura])
