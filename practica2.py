@@ -43,6 +43,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # si no, sin AVX-512 tarda 
 with suppress(OSError):  # si hay salida de errores, calla lo que TensorFlow escribe al importarse
     salida_de_errores = os.dup(2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+fallo = ""
 try:
     try:
         import matplotlib.pyplot as plt  # antes que Keras, que también lo importa
@@ -70,13 +71,13 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 except Exception as error:
-    motivo = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"Error: {motivo}; pip install -r requirements.txt")
-    sys.exit(2)
+    fallo = f"{type(error).__name__}: {error}".splitlines()[0]
 finally:
     with suppress(OSError, NameError):
         os.dup2(salida_de_errores, 2)
-        os.close(salida_de_errores)
+if fallo:
+    print(f"Error: {fallo}; pip install -r requirements.txt", file=sys.stderr)
+    sys.exit(2)
 
 # ===== LO QUE FIJA EL GUION, CUÁNTO SE ENTRENA Y CÓMO ============================================
 
@@ -777,6 +778,7 @@ def probar_clasificadores(vectores, sesion):
         inicio = time.perf_counter()
         clasificador.fit(train, etiquetas)
         fila = Resultado("3.1.A", experimento, segundos=time.perf_counter() - inicio)
+        clasificador.n_jobs = 1  # prediciendo en paralelo, el bosque suma cada vez en otro orden
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
             aciertos = porcentaje(clasificador.best_score_)
@@ -2019,7 +2021,6 @@ def ejecutar(argumentos=None):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
-        sys.stdout = None  # Python ya no intenta vaciarla al terminar
         codigo, mensaje = 1, f"Error: no se puede escribir la salida ({error.strerror})."
     print(mensaje, file=sys.stderr)
     return codigo

@@ -342,12 +342,12 @@ def test_la_ayuda_termina_con_0_y_nombra_cada_opcion(capsys):
 
 
 def sin_lo_de_keras_3(modulo, **otros):
-    """Lo que tiene un módulo de Keras, menos lo que trajo la 3."""
     de_la_3 = ("config", "ops", "random", "PyDataset")
     return SimpleNamespace(**{k: v for k, v in vars(modulo).items() if k not in de_la_3} | otros)
 
 
-KERAS_2 = sin_lo_de_keras_3(keras, __version__="2.15.0", utils=sin_lo_de_keras_3(keras.utils))
+# Con otro nombre, para que no se encuentre lo que falta en sys.modules, donde está el de la 3.
+KERAS_2 = sin_lo_de_keras_3(keras, __name__="keras_2", utils=sin_lo_de_keras_3(keras.utils))
 # De esta, mientras se importa, se da Ctrl-C.
 CORTADA = type("Cortada", (), {"SVC": property(Mock(side_effect=KeyboardInterrupt))})()
 
