@@ -1424,7 +1424,8 @@ def donde_buscar(raiz, ajeno):
     comprimidos."""
     yield [raiz], {}
     archivos = abrir_archivos(raiz, ajeno)
-    yield [raiz, *archivos], archivos
+    if archivos:
+        yield [raiz, *archivos], archivos
 
 
 def de_donde(rutas, archivos):
