@@ -67,4 +67,4 @@ if __name__ == "__main__":
     filas = [vars(r) | {"modelo": None} for s in sesiones for r in s.resultados.values()]
     contenido = {"filas": filas, "escrituras": [*escrituras]}
     Path(informe).write_text(json.dumps(contenido, default=lambda matriz: matriz.tolist()))
-    sys.exit(codigo)
+    p.salir(codigo)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import tarfile
 import urllib.error
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -60,10 +61,10 @@ RED = p.RESNET50._replace(
 
 
 def cargar(capsys, *partes, red=RED):
-    """Lee lo que piden unas partes, como main: la Sesion y lo que se imprime."""
+    """Lee lo que piden unas partes, como main: la Sesion y lo que se dice."""
     sesion = p.Sesion(7, p.COMPLETO, red)
-    p.cargar_todo(sesion, partes)
-    return sesion, capsys.readouterr().out
+    origenes = p.cargar_todo(sesion, partes)
+    return sesion, capsys.readouterr().out + origenes
 
 
 @pytest.fixture
@@ -208,6 +209,12 @@ def test_sin_datos_y_sin_red_todo_es_sintetico_o_aleatorio_y_lo_dice(capsys, sin
     assert sesion.aves.clases[:2] == ("polígono de 6 a rayas", "polígono de 5 con disco")
     assert sesion.aves.origen[::2] == ("aves SINTÉTICAS", "pesos ALEATORIOS")
     assert "CIFAR-100 SINTÉTICO" in salida and "aves SINTÉTICAS" in salida
+    assert "Con los datos SINTÉTICOS se entrenan menos épocas." in salida
+    menos = {**p.EPOCAS_CIFAR_SINTETICO, **p.EPOCAS_AVES_SINTETICAS}
+    assert sesion.alcance == replace(p.COMPLETO, **menos) != p.COMPLETO
+    solo_cifar, _ = cargar(capsys, "1")
+    assert solo_cifar.alcance == replace(p.COMPLETO, **p.EPOCAS_CIFAR_SINTETICO)
+    assert p.limitar(p.RAPIDO, menos) == p.RAPIDO
     for url in (p.CIFAR_URLS[0], p.AVES_URL, p.RESNET50.url):
         assert salida.count(f"Sin red: no se puede descargar {url}") == 1
 
