@@ -27,6 +27,7 @@ import pickle
 import re
 import socket
 import sys
+import textwrap
 import time
 import warnings
 from collections import namedtuple
@@ -56,6 +57,8 @@ try:
     import numpy as np
     import tensorflow as tf
     from keras import config, layers
+    from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
     from PIL import Image
     from scipy.stats import binomtest
     from sklearn import metrics
@@ -240,7 +243,9 @@ def apartado2(sesion):
     pausa("2.1: que aprenda")
 
     print(f"\n2.2 Que no memorice: cada paso, {alcance.epocas_no_memorizar} épocas desde cero")
-    print("  La red de 2.1, con tiempo, se aprende train de memoria. Lo que lo impide no se puede")
+    print(
+        "  La red de 2.1, con tiempo, se aprendería train de memoria. Lo que lo impide no se puede"
+    )
     print("  juzgar antes de que ocurra, y por eso estos entrenamientos son más largos.")
     probar_pasos("Que no memorice", receta, alcance.epocas_no_memorizar, datos, sesion)
     pausa("2.2: que no memorice")
@@ -250,8 +255,10 @@ def apartado2(sesion):
     mejorada = entrenar_receta(RECETA_FINAL, datos, alcance.epocas_mejorada, sesion.semilla)
     fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True, espejo=True)
     fila.modelo = mejorada.modelo  # lo necesita el Bonus
+    if "BaseNet" in sesion.resultados:  # la del Apartado 1
+        comparar("BaseNet mejorada", "BaseNet", datos, sesion)
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
-    mostrar_confusion("BaseNet mejorada: matriz de confusión", fila, datos)
+    mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("2.3: resultados de la red mejorada")
 
 
@@ -292,8 +299,7 @@ def sgd_ciclo(tasa, pasos):
     return keras.optimizers.SGD(ciclo(tasa, pasos), momentum=0.9, nesterov=True)
 
 
-# La red final. Las cifras son lo que cambia la validación, en puntos, al quitar ese ingrediente y
-# nada más: media y desviación típica de tres semillas, con la mitad de épocas (memoria/medir.py).
+# La red final; lo que cuesta quitarle cada ingrediente lo mide memoria/medir.py.
 RECETA_FINAL = Receta(
     normalizar=True,
     filtros=(64, 128, 256),
@@ -309,6 +315,7 @@ RECETA_FINAL = Receta(
 PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valor)
     "Que aprenda": (
         ("normalización", "normalizar", True),
+        # Con los parámetros de BaseNet: convoluciones de 3x3 en lugar de la capa densa intermedia.
         ("más profundidad", "filtros", (16, 16, 16)),
         ("más filtros", "filtros", (32, 64, 128)),
         ("batch normalization", "batchnorm", True),
@@ -344,8 +351,8 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         fila.detalles |= {"diferencia": diferencia, "se_queda": se_queda}
         puntos = en_puntos(diferencia, "validación", fila.experimento, datos)
         print(f"  {puntos}{'' if se_queda else '; la red final no lo lleva'}.")
-        if fila.epocas < epocas:
-            print(f"  Ha parado tras {fila.epocas} de {epocas} épocas; queda la {red.epoca}.")
+        if red.epoca < epocas:
+            print(f"  Se entrenan {fila.epocas} de {epocas} épocas, y queda la {red.epoca}.")
         if se_queda:
             receta, anterior = candidata, fila
     return receta
@@ -503,18 +510,19 @@ def apartado3(sesion):
     probar_cabeza("3.1.B", SIN_POOLING, capas_sin_pooling, mapas, sesion)
     del mapas, vectores  # ya no hacen falta y el ajuste fino necesita la RAM
     con_la_base_congelada = [r for r in sesion.resultados.values() if r.apartado[:3] == "3.1"]
-    mejor = max(con_la_base_congelada, key=lambda resultado: resultado.val)
-    pausa("3.1: cabezas sobre la red congelada")
-
-    print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
-    ajustar(datos, cabeza, sesion)
-    una, otra, sin_pooling, ajuste = (
+    mejor = max(con_la_base_congelada, key=lambda resultado: resultado.val).experimento
+    salida, fc, sin_pooling, ajuste = (
         f"{preentrenada.nombre}, {cual}" for cual in (SALIDA, FC, SIN_POOLING, AJUSTE)
     )
-    for esta, rival in ((otra, una), (sin_pooling, una), (sin_pooling, otra)):
-        comparar(esta, rival, datos, sesion)
-    comparar(ajuste, mejor.experimento, datos, sesion)  # con la que habría podido quedarse
-    pausa("3.2: ajuste fino y comparación")
+    comparar(fc, salida, datos, sesion)
+    comparar(sin_pooling, salida, datos, sesion)
+    comparar(sin_pooling, fc, datos, sesion)
+    pausa("3.1: cabezas sobre la red congelada")
+
+    print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: los núcleos de todas sus capas y la cabeza")
+    ajustar(datos, cabeza, sesion)
+    comparar(ajuste, mejor, datos, sesion)  # la que más acierta en validación sin tocar la base
+    pausa("3.2: ajuste fino")
 
 
 # --- La red preentrenada -------------------------------------------------------------------------
@@ -576,7 +584,7 @@ def centrar_pesos(modelo):
 
 def plegar(modelo):
     """El mismo modelo con cada batch normalization plegada en la convolución que va delante (Jacob
-    et al., 2018), cuyo sesgo se congela: en inferencia da lo mismo en menos tiempo."""
+    et al., 2018), cuyo sesgo se congela, como ella: da lo mismo en menos tiempo y RAM."""
 
     def copiar(capa):
         configuracion = capa.get_config()
@@ -686,8 +694,8 @@ HOJA = 3  # imágenes por hoja, como mínimo: así el bosque ocupa la tercera pa
 
 
 def probar_clasificadores(vectores, sesion):
-    """3.1.A con otros clasificadores. Todo se ajusta dentro de los pliegues, y los hiperparámetros
-    se eligen por validación cruzada en train."""
+    """3.1.A con otros clasificadores. C y la contracción se eligen por validación cruzada en train,
+    con todo lo demás ajustado dentro de los pliegues."""
     train, etiquetas = vectores.train.x, vectores.train.y.argmax(1)
     pliegues = StratifiedKFold(
         min(PLIEGUES, np.bincount(etiquetas).min()), shuffle=True, random_state=sesion.semilla
@@ -719,8 +727,9 @@ def probar_clasificadores(vectores, sesion):
         clasificador.n_jobs = 1  # prediciendo en paralelo, el bosque suma cada vez en otro orden
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
+            ((parametro, valor),) = clasificador.best_params_.items()
             aciertos = porcentaje(clasificador.best_score_)
-            print(f"  Elegido: {clasificador.best_params_}, con {aciertos} en validación cruzada")
+            print(f"  En validación cruzada, {aciertos} con {parametro.split('__')[-1]} = {valor}")
         fila.prob_val = puntuar(clasificador, vectores.val.x)
         fila.prob_test = puntuar(clasificador, vectores.test.x)
         anotar(fila, vectores, sesion)
@@ -823,7 +832,7 @@ def bonus(sesion):
     for rival in rivales:
         comparar(fila.experimento, rival.experimento, datos, sesion)
     mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
-    mostrar_confusion("Especialista destilada: matriz de confusión", fila, datos)
+    mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("Bonus: resultados")
 
 
@@ -1109,11 +1118,6 @@ def titulo(texto, datos=None):
 
 # ===== FIGURAS Y PUNTOS DE PARADA ================================================================
 
-import textwrap
-
-from matplotlib.colors import PowerNorm
-from matplotlib.ticker import FuncFormatter, PercentFormatter
-
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 SIN_PANTALLA = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # modos de matplotlib
 PORCENTAJES = PercentFormatter(1, decimals=0, symbol=" %")  # de un eje en fracciones
@@ -1136,10 +1140,11 @@ def pausa(texto):
     """Punto de parada: enseña las figuras pendientes. Solo con --pausas espera a que se pulse."""
     print(f"{'-' * ANCHO}\nPausa · {texto}")
     figuras = [plt.figure(numero) for numero in plt.get_fignums()]
-    for figura in figuras if PRESENTACION["carpeta"] else []:
-        nombre = re.sub(r"\W", "_", figura.get_label().lower())
-        with con_remedio(PRESENTACION["carpeta"], "elija una carpeta en la que se pueda escribir"):
-            figura.savefig(PRESENTACION["carpeta"] / f"{nombre}.png", dpi=110)
+    if carpeta := PRESENTACION["carpeta"]:
+        for figura in figuras:
+            nombre = re.sub(r"\W", "_", figura.get_label().lower())
+            with con_remedio(carpeta, "elija una carpeta en la que se pueda escribir"):
+                figura.savefig(carpeta / f"{nombre}.png", dpi=110)
     if figuras and plt.get_backend().lower() in SIN_PANTALLA:
         print("  Sin pantalla; figuras: " + " · ".join(figura.get_label() for figura in figuras))
     elif figuras and figuras[0].canvas.required_interactive_framework:
@@ -1153,8 +1158,8 @@ def pausa(texto):
 
 
 def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", epoca=None):
-    """Pérdida y aciertos por época, en train y en validación, y la época en la que queda la red, si
-    no es la última."""
+    """Pérdida y aciertos por época, en train, tal como se entrena, y en validación; con epoca, la
+    época en la que queda la red."""
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         for clave, trazo, particion in (
@@ -1732,7 +1737,7 @@ def main(argumentos=None, preentrenada=RESNET50):
     print(f"{__doc__.splitlines()[0]}\n{sesion.maquina}")
     origenes = cargar_todo(sesion, opciones.apartados)
     minutos = " · ".join(f"{parte}, {MINUTOS[parte]}" for parte in opciones.apartados)
-    print(f"{origenes}\nMinutos en dos núcleos con bfloat16 y 5.902 aves: {minutos}")
+    print(f"{origenes}\nMinutos en dos núcleos con bfloat16 y todos los datos: {minutos}")
     terminado = False
     try:
         for parte in opciones.apartados:

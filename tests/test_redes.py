@@ -344,8 +344,9 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
         prob = np.roll(datos.val.y, 1, axis=1)
         bien = next(aciertos)
         prob[:bien] = datos.val.y[:bien]
-        hist = SimpleNamespace(history={"loss": [1.0] * (6 if receta.paciencia else epocas)})
-        return p.Entrenamiento(p.construir_basenet(), hist, 1.0, 1, prob)
+        hechas, queda = (6, 3) if receta.paciencia else (epocas, epocas)
+        hist = SimpleNamespace(history={"loss": [1.0] * hechas})
+        return p.Entrenamiento(p.construir_basenet(), hist, 1.0, queda, prob)
 
     campos = {"normalizar": True, "paciencia": 3, "aumento": True, "recortes": True, "dropout": 0.2}
     pasos = [(f"con {campo}", campo, valor) for campo, valor in campos.items()]
@@ -370,7 +371,8 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
     salida = capsys.readouterr().out
     assert "  -10,00 puntos en validación; la red final no lo lleva.\n" in salida
     assert "  +2,00 puntos en validación.\n" in salida
-    assert "  Ha parado tras 6 de 20 épocas; queda la 1.\n" in salida
+    assert salida.count("  Se entrenan 6 de 20 épocas, y queda la 3.\n") == 1
+    assert salida.count("Se entrenan") == 1
 
 
 # --- Las medidas y sus figuras -------------------------------------------------------------------
