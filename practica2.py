@@ -94,11 +94,11 @@ class Alcance:
     epocas_basenet: int = 30
     epocas_aprender: int = 5  # de cada paso de 2.1
     epocas_no_memorizar: int = 12  # de cada paso de 2.2
-    epocas_mejorada: int = 44
+    epocas_mejorada: int = 60
     epocas_cabezas: int = 40  # las de 3.1.A y la de 3.1.B
     epocas_ajuste: int = 5
-    epocas_generalista: int = 14
-    epocas_destilacion: int = 8
+    epocas_generalista: int = 22
+    epocas_destilacion: int = 16
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
 
@@ -139,12 +139,16 @@ def entrenar(
     hist, hechas, inicio = keras.callbacks.History(), 0, time.perf_counter()
     callbacks = [hist, keras.callbacks.LambdaCallback(on_epoch_end=comprobar_perdida)]
     for epocas, transformar in fases:
-        lotes = Lotes(datos.train, lote, transformar, semilla + hechas)
+        x, y, batch_size = datos.train.x, datos.train.y, lote
+        if transformar:
+            x, y, batch_size = Lotes(datos.train, lote, transformar, semilla + hechas), None, None
         hechas += epocas
         if parada and hechas == total:
             callbacks.append(parada)
         modelo.fit(
-            lotes,
+            x,
+            y,
+            batch_size=batch_size,
             initial_epoch=hechas - epocas,
             epochs=hechas,
             validation_data=datos.val,
@@ -152,7 +156,8 @@ def entrenar(
             callbacks=callbacks,
             verbose=VERBOSE,
         )
-        lotes.soltar()
+        if transformar:
+            x.soltar()
     epoca = parada.best_epoch + 1 if parada else total
     prob_val = predecir(modelo, datos.val.x)
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, epoca, prob_val)
@@ -182,10 +187,7 @@ def apartado1(sesion):
         fases=[(epocas, None)],
         lote=LOTE_BASENET,
         optimizador=adam,
-        # No para, pero queda la época que más acierta en validación.
-        parada=keras.callbacks.EarlyStopping(
-            "val_accuracy", mode="max", patience=epocas, restore_best_weights=True
-        ),
+        parada=mejor_epoca(epocas),
     )
     fila = anotar_red("1", "BaseNet", basenet, datos, sesion, con_train=True)
     mostrarEvolucion(basenet.hist, "BaseNet: evolución", basenet.epoca)
@@ -215,6 +217,13 @@ def construir_basenet():
     return keras.Sequential([keras.Input((32, 32, 3)), *capas_basenet(CLASES)], name="BaseNet")
 
 
+def mejor_epoca(epocas):
+    """Un EarlyStopping que no para: de esas épocas queda la que más acierta en validación."""
+    return keras.callbacks.EarlyStopping(
+        "val_accuracy", mode="max", patience=epocas, restore_best_weights=True
+    )
+
+
 def adam(pasos):
     """Adam (Kingma y Ba, 2015); su tasa es constante y no depende de los pasos."""
     return keras.optimizers.Adam(TASA_ADAM)
@@ -228,7 +237,8 @@ TASA_ADAM_CICLO = 2e-3  # pico del ciclo; el doble de la constante, y de media l
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
 LADO_RECORTE = 24  # px de los recortes de 32: cada época cuesta la mitad
-FRACCION_RECORTES = 0.7  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
+FRACCION_RECORTES = 0.6  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
+CAMBIO_COLOR = 0.3  # cambio máximo del brillo, el contraste y la saturación de una imagen
 EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
 
 
@@ -257,7 +267,7 @@ def apartado2(sesion):
     fila.modelo = mejorada.modelo  # lo necesita el Bonus
     if "BaseNet" in sesion.resultados:  # la del Apartado 1
         comparar("BaseNet mejorada", "BaseNet", datos, sesion)
-    mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
+    mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución", mejorada.epoca)
     mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("2.3: resultados de la red mejorada")
 
@@ -275,6 +285,7 @@ class Receta:
     paciencia: int | None = None  # épocas de early stopping; None: no para
     aumento: bool = False
     recortes: bool = False  # en las primeras épocas
+    color: bool = False  # el brillo, el contraste y la saturación también se cambian
     l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
     suavizado: float = 0.0  # label smoothing (Szegedy et al., 2016)
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
@@ -309,6 +320,7 @@ RECETA_FINAL = Receta(
     residual=True,  # lo profundo se deja entrenar (He et al., 2016)
     aumento=True,  # una imagen reflejada o desplazada es de la misma clase
     recortes=True,  # la mitad del coste por época (Touvron et al., 2019)
+    color=True,  # con la luz de otra hora la clase es la misma
     l2=1e-3,
     suavizado=0.1,  # no pedirle que esté segura del todo (Szegedy et al., 2016)
 )
@@ -328,6 +340,7 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
         ("early stopping", "paciencia", 3),
         ("aumento de datos", "aumento", True),
         ("recortes pequeños", "recortes", True),
+        ("cambios de color", "color", True),
         ("regularización L2", "l2", RECETA_FINAL.l2),
         ("label smoothing", "suavizado", RECETA_FINAL.suavizado),
         ("dropout", "dropout", 0.2),
@@ -351,8 +364,8 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         fila.detalles |= {"diferencia": diferencia, "se_queda": se_queda}
         puntos = en_puntos(diferencia, "validación", fila.experimento, datos)
         print(f"  {puntos}{'' if se_queda else '; la red final no lo lleva'}.")
-        if red.epoca < epocas:
-            print(f"  Se entrenan {fila.epocas} de {epocas} épocas, y queda la {red.epoca}.")
+        if fila.epocas < epocas:
+            print(f"  Ha parado tras {fila.epocas} de {epocas} épocas; queda la {red.epoca}.")
         if se_queda:
             receta, anterior = candidata, fila
     return receta
@@ -360,7 +373,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
 
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta."""
-    parada = None
+    parada = mejor_epoca(epocas)
     if receta.paciencia:
         parada = keras.callbacks.EarlyStopping(
             "val_loss", patience=receta.paciencia, restore_best_weights=True
@@ -379,18 +392,18 @@ def entrenar_receta(receta, datos, epocas, semilla):
 
 def fases_de(receta, epocas, transformar):
     """Las fases de un entrenamiento: con recortes, si los lleva la receta, y con imágenes enteras.
-    Cada lote se cambia con transformar(lado, x, y, azar)."""
+    Cada lote se cambia con transformar(lado, receta, x, y, azar)."""
     if not receta.aumento:
         return [(epocas, None)]
-    enteras = partial(transformar, 32)
+    enteras = partial(transformar, 32, receta)
     if not receta.recortes:
         return [(epocas, enteras)]
     con_recortes = int(FRACCION_RECORTES * epocas)
-    recortadas = partial(transformar, LADO_RECORTE)
+    recortadas = partial(transformar, LADO_RECORTE, receta)
     return [(con_recortes, recortadas), (epocas - con_recortes, enteras)]
 
 
-def aumentar(lado, x, y, azar):
+def aumentar(lado, receta, x, y, azar):
     """Un lote aumentado: de cada imagen de x, (n, 32, 32, 3), un recorte en un sitio al azar, la
     mitad reflejados, (n, lado, lado, 3). Los de 32 px salen de la imagen ampliada por reflexión."""
     if lado == x.shape[1]:
@@ -402,7 +415,22 @@ def aumentar(lado, x, y, azar):
     x = np.moveaxis(posibles[np.arange(len(x)), filas, columnas], 1, -1)
     reflejadas = azar.random(len(x)) < 0.5
     x[reflejadas] = x[reflejadas, :, ::-1]
+    if receta.color:
+        x = cambiar_color(x, azar)
     return x, y
+
+
+def cambiar_color(x, azar):
+    """Imágenes (n, lado, lado, 3) en [0, 1] con el brillo, el contraste y la saturación de cada una
+    multiplicados por un factor al azar (Howard, 2013)."""
+    factores = azar.uniform(1 - CAMBIO_COLOR, 1 + CAMBIO_COLOR, (3, len(x), 1, 1, 1))
+    brillo, contraste, saturacion = factores.astype("float32")
+    x = x * brillo
+    media = x.mean((1, 2, 3), keepdims=True)
+    x = media + contraste * (x - media)
+    gris = x.mean(3, keepdims=True)
+    x = gris + saturacion * (x - gris)
+    return np.clip(x, 0, 1)
 
 
 def construir_mejorada(receta, datos, lado=32):
@@ -784,7 +812,7 @@ def recortar_y_reflejar(x, y, azar):
 # ===== BONUS: de una generalista de las 100 clases a una especialista de las 25 ==================
 
 # Con cuatro veces más imágenes y menos épocas debería memorizar menos: se la frena menos.
-RECETA_GENERALISTA = replace(RECETA_FINAL, l2=5e-4)
+RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
 TASA_DESTILACION = 0.05  # la cuarta parte de TASA_SGD: la alumna no parte de cero
 
 
@@ -798,7 +826,7 @@ def bonus(sesion):
     epocas = sesion.alcance.epocas_generalista
     generalista = entrenar_receta(RECETA_GENERALISTA, todas, epocas, sesion.semilla)
     anotar_red("Bonus", "Generalista, 100 clases", generalista, todas, sesion, espejo=True)
-    mostrarEvolucion(generalista.hist, "Generalista: evolución")
+    mostrarEvolucion(generalista.hist, "Generalista: evolución", generalista.epoca)
     pausa("Bonus: la generalista")
 
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
@@ -831,7 +859,7 @@ def bonus(sesion):
     fila = anotar_red("Bonus", "Especialista destilada", destilada, datos, sesion, espejo=True)
     for rival in rivales:
         comparar(fila.experimento, rival.experimento, datos, sesion)
-    mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
+    mostrarEvolucion(destilada.hist, "Especialista destilada: evolución", destilada.epoca)
     mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("Bonus: resultados")
 
@@ -859,13 +887,14 @@ def destilar(maestras, datos, epocas, semilla):
         fases_de(RECETA_FINAL, epocas, partial(preguntar, maestras)),
         LOTE,
         partial(sgd_ciclo, TASA_DESTILACION),
+        parada=mejor_epoca(epocas),
     )
 
 
-def preguntar(maestras, lado, x, y, azar):
+def preguntar(maestras, lado, receta, x, y, azar):
     """El lote aumentado y, como clase, la media de la cierta y de la que dan las maestras, que ven
     el mismo recorte que la alumna (Beyer et al., 2022)."""
-    x, y = aumentar(lado, x, y, azar)
+    x, y = aumentar(lado, receta, x, y, azar)
     prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
     return x, (y + prob) / 2
 
@@ -891,8 +920,7 @@ class Lotes(keras.utils.PyDataset):
 
     def __getitem__(self, numero):
         indices = np.array_split(self.orden, len(self))[numero]
-        x, y = self.conjunto.x[indices], self.conjunto.y[indices]
-        return self.transformar(x, y, self.azar) if self.transformar else (x, y)
+        return self.transformar(self.conjunto.x[indices], self.conjunto.y[indices], self.azar)
 
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))

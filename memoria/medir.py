@@ -32,12 +32,13 @@ MOBILENETV2 = p.RedPreentrenada(
 )
 SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
     "completa": {},
+    "sin cambios de color": {"color": False},
     "sin label smoothing": {"suavizado": 0.0},
     "sin entrada de blanqueo": {"blanqueo": False},
     "sin conexiones residuales": {"residual": False},
     "sin recortes pequeños": {"recortes": False},
     "sin regularización L2": {"l2": 0.0},
-    "sin aumento de datos": {"aumento": False, "recortes": False},
+    "sin aumento de datos": {"aumento": False, "recortes": False, "color": False},
     "sin batch normalization": {"batchnorm": False},
     "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
 }

@@ -83,7 +83,7 @@ def medir_apartado2():
     red, pasos = p.construir_mejorada(NUESTRA_CORTA, datos), math.ceil(len(datos.train.x) / p.LOTE)
     sgd = NUESTRA_CORTA.optimizador(EPOCAS_NUESTRAS * pasos)
     perdida = keras.losses.CategoricalCrossentropy(label_smoothing=NUESTRA_CORTA.suavizado)
-    aumentar = partial(p.aumentar, 32)
+    aumentar = partial(p.aumentar, 32, NUESTRA_CORTA)
     nuestros = hasta_la_meta(
         "Red final, ciclo corto", red, datos, EPOCAS_NUESTRAS, p.LOTE, sgd, perdida, aumentar
     )

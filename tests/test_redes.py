@@ -195,7 +195,7 @@ def test_el_ciclo_sube_recto_en_la_quinta_parte_de_los_pasos_y_baja_hasta_cero(c
     assert (np.diff(tasas[10:]) < 0).all() and tasas[50] == pytest.approx(0, abs=1e-6)
 
 
-def test_basenet_queda_en_su_mejor_epoca_y_una_receta_en_la_ultima_o_donde_para(
+def test_basenet_las_recetas_y_la_alumna_quedan_en_su_mejor_epoca_o_donde_paran(
     sesion, monkeypatch
 ):
     red, sesion.cifar = p.construir_basenet(), p.leer_cifar(4)
@@ -211,8 +211,9 @@ def test_basenet_queda_en_su_mejor_epoca_y_una_receta_en_la_ultima_o_donde_para(
         a and (a.monitor, a.patience, a.restore_best_weights)
         for a in (llamada.parada for llamada in llamadas)
     ]
+    por_aciertos = [("val_accuracy", cuantas, True) for cuantas in epocas]
     # Keras vigila la pérdida si no se le dice otra cosa.
-    assert paradas == [("val_accuracy", epocas[0], True), None, ("val_loss", 2, True), None]
+    assert paradas == [*por_aciertos[:2], ("val_loss", 2, True), por_aciertos[3]]
     assert llamadas[1].optimizador is UNA_ETAPA.optimizador
 
 
@@ -224,7 +225,7 @@ def test_el_aumento_da_recortes_de_todos_los_sitios_la_mitad_reflejados(lado, si
     # Cada píxel dice su fila, su columna y de qué imagen es.
     x = np.stack(np.mgrid[:300, :32, :32][[1, 2, 0]], axis=-1).astype("float32")
     y, antes = np.eye(300, dtype="float32"), x.copy()
-    recortes, mismas = p.aumentar(lado, x, y, np.random.default_rng(0))
+    recortes, mismas = p.aumentar(lado, p.Receta(), x, y, np.random.default_rng(0))
     assert recortes.shape == (300, lado, lado, 3) and recortes.dtype == np.float32
     assert np.array_equal(mismas, y) and np.array_equal(x, antes)
     assert (recortes[..., 2] == np.arange(300)[:, None, None]).all()
@@ -238,8 +239,28 @@ def test_el_aumento_da_recortes_de_todos_los_sitios_la_mitad_reflejados(lado, si
     for cual in (1, -1):
         assert set(columnas.min((1, 2))[sentido == cual] - lado // 2 + 4) == set(sitios)
     # Lo que falta se refleja y no queda negro.
-    blancas = p.aumentar(lado, np.ones_like(x), y, np.random.default_rng(0))[0]
+    blancas = p.aumentar(lado, p.Receta(), np.ones_like(x), y, np.random.default_rng(0))[0]
     assert blancas.min() == 1
+
+
+def test_el_color_multiplica_el_brillo_el_contraste_y_la_saturacion_de_cada_imagen():
+    azar = np.random.default_rng(0)
+    x = azar.uniform(0.45, 0.55, (100, 8, 8, 3)).astype("float32")  # así nada llega a 0 ni a 1
+    antes = x.copy()
+    otra = p.cambiar_color(x, np.random.default_rng(1))
+    assert otra.dtype == np.float32 and np.array_equal(x, antes)
+
+    def medidas(x):  # la media, cuánto se aparta de ella su gris y cuánto de su gris el color
+        gris = x.mean(3, keepdims=True)
+        return np.array([x.mean((1, 2, 3)), gris.std((1, 2, 3)), (x - gris).std((1, 2, 3))])
+
+    brillo, contraste, saturacion = medidas(otra) / medidas(x)
+    factores = np.array([brillo, contraste / brillo, saturacion / contraste])
+    assert np.abs(factores - 1).max() <= p.CAMBIO_COLOR + 1e-3
+    assert (factores.min(1) < 0.75).all() and (factores.max(1) > 1.25).all()
+    assert np.abs(np.corrcoef(factores) - np.eye(3)).max() < 0.4  # cada uno, por su cuenta
+    extremos = p.cambiar_color(azar.random((50, 8, 8, 3), dtype="float32"), azar)
+    assert extremos.min() == 0 and extremos.max() == 1
 
 
 @pytest.mark.parametrize("filtros", [(), (8,)], ids=["BaseNet", "con filtros"])
@@ -295,10 +316,12 @@ def test_la_entrada_de_blanqueo_da_componentes_sin_correlacion_y_de_varianza_uno
 
 
 def test_los_recortes_pequenos_son_los_de_las_primeras_epocas(datos, monkeypatch):
-    llamadas = espiar(monkeypatch, "aumentar")
+    llamadas, de_color = espiar(monkeypatch, "aumentar"), espiar(monkeypatch, "cambiar_color")
     red = p.entrenar_receta(UNA_ETAPA, datos, 5, 7)
     # Cinco épocas de un lote, tres con recortes, y lo que Keras mira antes de cada fase.
     assert [llamada.lado for llamada in llamadas] == [p.LADO_RECORTE] * (3 + 1) + [32] * (2 + 1)
+    p.aumentar(32, replace(UNA_ETAPA, color=False), *datos.train, np.random.default_rng(0))
+    assert len(de_color) == len(llamadas) - 1 == 7
     for lado in (p.LADO_RECORTE, 32):
         assert red.modelo(datos.val.x[:2, :lado, :lado]).shape == (2, 25)
     ((epocas, fase),) = p.fases_de(replace(UNA_ETAPA, recortes=False), 5, lambda lado, *_: lado)
@@ -371,8 +394,8 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
     salida = capsys.readouterr().out
     assert "  -10,00 puntos en validación; la red final no lo lleva.\n" in salida
     assert "  +2,00 puntos en validación.\n" in salida
-    assert salida.count("  Se entrenan 6 de 20 épocas, y queda la 3.\n") == 1
-    assert salida.count("Se entrenan") == 1
+    assert salida.count("  Ha parado tras 6 de 20 épocas; queda la 3.\n") == 1
+    assert salida.count("Ha parado") == 1
 
 
 # --- Las medidas y sus figuras -------------------------------------------------------------------
@@ -464,6 +487,7 @@ def test_la_alumna_parte_de_la_generalista_con_la_receta_final_y_las_maestras_no
     for suyo, peso in zip(alumna.trainable_weights, maestras[0].trainable_weights, strict=True):
         assert np.array_equal(suyo, peso)
     assert {llamada.lado for llamada in llamadas} == {p.LADO_RECORTE, 32}
+    assert all(llamada.receta == p.RECETA_FINAL for llamada in llamadas)
 
 
 def test_la_alumna_aprende_la_media_de_las_clases_y_de_lo_que_dicen_las_maestras():
@@ -471,7 +495,7 @@ def test_la_alumna_aprende_la_media_de_las_clases_y_de_lo_que_dicen_las_maestras
     maestras[0].predict_on_batch.return_value = np.float32([[1, 0, 0]] * 6)
     maestras[1].predict_on_batch.return_value = np.float32([[0, 0.5, 0.5]] * 6)
     x, y = conjunto_al_azar(6, 3)
-    vistas, objetivos = p.preguntar(maestras, 32, x, y, np.random.default_rng(1))
-    assert np.array_equal(vistas, p.aumentar(32, x, y, np.random.default_rng(1))[0])
+    vistas, objetivos = p.preguntar(maestras, 32, p.RECETA_FINAL, x, y, np.random.default_rng(1))
+    assert np.array_equal(vistas, p.aumentar(32, p.RECETA_FINAL, x, y, np.random.default_rng(1))[0])
     assert all(maestra.predict_on_batch.call_args.args[0] is vistas for maestra in maestras)
     assert np.allclose(objetivos, (y + [0.5, 0.25, 0.25]) / 2)
