@@ -105,9 +105,7 @@ class Alcance:
 
 COMPLETO = Alcance()
 RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
-# Con datos sintéticos no hay nada que averiguar: como mucho, estas épocas.
-EPOCAS_CIFAR_SINTETICO = {"epocas_mejorada": 24, "epocas_generalista": 8, "epocas_destilacion": 4}
-EPOCAS_AVES_SINTETICAS = {"epocas_cabezas": 20, "epocas_ajuste": 3}
+SINTETICO = Alcance(30, 5, 12, 24, 20, 3, 8, 4)  # si no hay ningún dato real que aprender
 
 # x, imágenes o las características que da una red, (n, ...); y, sus clases en one-hot, (n, clases).
 Conjunto = namedtuple("Conjunto", "x y")
@@ -263,7 +261,9 @@ def apartado2(sesion):
     print(f"\n2.3 La red final: el doble de filtros y {alcance.epocas_mejorada} épocas")
     construir_mejorada(RECETA_FINAL, datos).summary(line_length=80)
     mejorada = entrenar_receta(RECETA_FINAL, datos, alcance.epocas_mejorada, sesion.semilla)
-    fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True, espejo=True)
+    anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True)
+    # Otra vez, con el espejo: es la misma red, que mira cada imagen dos veces.
+    fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
     fila.modelo = mejorada.modelo  # lo necesita el Bonus
     if "BaseNet" in sesion.resultados:  # la del Apartado 1
         comparar("BaseNet mejorada", "BaseNet", datos, sesion)
@@ -528,9 +528,10 @@ def apartado3(sesion):
     pausa("3: los datos")
 
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
-    print("  Las «dos últimas capas» del guion son avg_pool y predictions: 3.1.A conserva la media")
-    print("  de avg_pool, y 3.1.B, no. Los parámetros y el tiempo son los de cada cabeza: la")
-    print("  extracción es común a todas.")
+    print(
+        "  De las «dos últimas capas» del guion, avg_pool y predictions, 3.1.A conserva la primera."
+    )
+    print("  Los parámetros y el tiempo son los de cada cabeza: la extracción es común a todas.")
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
     cabeza = probar_cabeza("3.1.A", SALIDA, list, vectores, sesion)
     probar_cabeza("3.1.A", FC, capas_fc, vectores, sesion)
@@ -791,7 +792,9 @@ def ajustar(datos, cabeza, sesion):
         LOTE_AJUSTE,
         partial(adam_ciclo, TASA_AJUSTE),
     )
-    anotar_red("3.2", f"{sesion.preentrenada.nombre}, {AJUSTE}", ajuste, datos, sesion, espejo=True)
+    experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
+    anotar_red("3.2", experimento, ajuste, datos, sesion)
+    anotar_red("3.2", experimento, ajuste, datos, sesion, espejo=True)
     mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
 
 
@@ -820,9 +823,8 @@ def bonus(sesion):
     """Bonus: una generalista de 100 clases, su comité con la red final y una alumna de las dos."""
     todas = datos_cifar(sesion.cifar, 100, sesion.semilla)
     titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", todas)
-    print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve. De las 25 del")
-    print("  guion, las dos ven las mismas imágenes, y ninguna es de validación o de test.")
-    print("  Lo que saben las dos se lo enseñan después a una sola.")
+    print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve; de las 25 del")
+    print("  guion, las mismas imágenes. Lo que saben las dos se lo enseñan después a una sola.")
     epocas = sesion.alcance.epocas_generalista
     generalista = entrenar_receta(RECETA_GENERALISTA, todas, epocas, sesion.semilla)
     anotar_red("Bonus", "Generalista, 100 clases", generalista, todas, sesion, espejo=True)
@@ -845,7 +847,7 @@ def bonus(sesion):
         comite = Resultado(
             "Bonus",
             "Comité, 25 clases, con espejo",
-            parametros=fila_generalista.parametros + especialista.parametros,
+            parametros=generalista.modelo.count_params() + especialista.parametros,
             segundos=fila_generalista.segundos + especialista.segundos,
             prob_val=(fila_generalista.prob_val + especialista.prob_val) / 2,
             prob_test=(fila_generalista.prob_test + especialista.prob_test) / 2,
@@ -933,10 +935,8 @@ class Lotes(keras.utils.PyDataset):
 def comprobar_perdida(epoca, logs):
     """FloatingPointError si la pérdida deja de ser finita: lo que siga no significa nada."""
     if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
-        raise FloatingPointError(
-            f"en la época {epoca + 1}, la pérdida es {logs['loss']} en entrenamiento y"
-            f" {logs['val_loss']} en validación"
-        )
+        perdidas = f"{logs['loss']} en entrenamiento y {logs['val_loss']} en validación"
+        raise FloatingPointError(f"en la época {epoca + 1}, la pérdida es {perdidas}")
 
 
 def lote_de_prediccion(x):
@@ -988,8 +988,8 @@ class Resultado:
 def anotar_red(
     apartado, experimento, red, datos, sesion, con_test=True, con_train=False, espejo=False
 ):
-    """Mide una red entrenada y anota su fila. Con espejo, otra más: la de la media de lo que da de
-    cada imagen y de su reflejo (Krizhevsky et al., 2012). Devuelve la última."""
+    """Mide una red entrenada y anota su fila, que devuelve. Con espejo, la red mira cada imagen y
+    su reflejo, y da la media (test-time augmentation; Krizhevsky et al., 2012)."""
     fila = Resultado(
         apartado,
         experimento,
@@ -1002,20 +1002,13 @@ def anotar_red(
     if con_train:
         fila.train = calcularAccuracy(datos.train.y, predecir(red.modelo, datos.train.x))
     if con_test:
-        fila.prob_test = predecir(red.modelo, datos.test.x)
-    anotar(fila, datos, sesion)
+        sin_espejo = sesion.resultados.get(experimento)  # si está, no se predice otra vez
+        fila.prob_test = sin_espejo.prob_test if sin_espejo else predecir(red.modelo, datos.test.x)
     if espejo:
-        val, test = (predecir(red.modelo, parte.x[:, :, ::-1]) for parte in datos[1:3])
-        fila = replace(
-            fila,
-            experimento=f"{experimento}, con espejo",
-            train=None,
-            prob_val=(fila.prob_val + val) / 2,
-            prob_test=(fila.prob_test + test) / 2,
-            detalles={},
-        )
-        anotar(fila, datos, sesion)
-    return fila
+        fila.experimento += ", con espejo"
+        fila.prob_val = (fila.prob_val + predecir(red.modelo, datos.val.x[:, :, ::-1])) / 2
+        fila.prob_test = (fila.prob_test + predecir(red.modelo, datos.test.x[:, :, ::-1])) / 2
+    return anotar(fila, datos, sesion)
 
 
 def anotar(fila, datos, sesion):
@@ -1033,6 +1026,7 @@ def anotar(fila, datos, sesion):
     sesion.resultados[fila.experimento] = fila
     medidas = [f"{que} {escribir(v)}" for que, v, escribir in celdas(fila)[4:] if v is not None]
     print(f"  → {fila.experimento} · {' · '.join(medidas)}")
+    return fila
 
 
 def comparar(una, otra, datos, sesion):
@@ -1204,10 +1198,10 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", epoca=None):
         eje.legend()
     if epoca:
         val = hist.history["val_accuracy"]
-        print(
-            f"  La red queda en la época {epoca} de {len(val)}, con {porcentaje(val[epoca - 1])} en"
-            f" validación; en la última, {porcentaje(val[-1])}."
+        aciertos = (
+            f"{porcentaje(val[epoca - 1])} en validación; en la última, {porcentaje(val[-1])}"
         )
+        print(f"  La red queda en la época {epoca} de {len(val)}, con {aciertos}.")
 
 
 def mostrar_rejilla(nombre, imagenes, rotulos, columnas=6):
@@ -1308,11 +1302,8 @@ def donde_buscar(raiz, ajeno):
 
 def de_imagenes(rutas, lugares):
     """Esas rutas o, si están en la caché, los archivos de imagenes/ de los que salen."""
-    de_la_cache = {carpeta: archivo for carpeta, archivo in lugares.items() if archivo}
-    return [
-        next((de_la_cache[c] for c in de_la_cache if ruta.is_relative_to(c)), ruta)
-        for ruta in rutas
-    ]
+    descomprimidos = [(carpeta, archivo) for carpeta, archivo in lugares.items() if archivo]
+    return [next((a for c, a in descomprimidos if r.is_relative_to(c)), r) for r in rutas]
 
 
 def nombrar_sobras(leidas):
@@ -1544,12 +1535,8 @@ def leerImagenes(vec_imagenes, path):
 
     def leer(ruta):
         with con_remedio(Path(path) / ruta, "cópiela otra vez o quítela de las listas"):
-            return keras.utils.load_img(
-                Path(path) / ruta,
-                target_size=(LADO_AVES, LADO_AVES),
-                interpolation="bilinear",
-                keep_aspect_ratio=True,
-            )
+            lados = {"target_size": (LADO_AVES, LADO_AVES), "keep_aspect_ratio": True}
+            return keras.utils.load_img(Path(path) / ruta, interpolation="bilinear", **lados)
 
     imagenes = np.empty((len(vec_imagenes), LADO_AVES, LADO_AVES, 3), np.uint8)
     with ThreadPoolExecutor() as hilos:  # PIL suelta el GIL mientras descomprime
@@ -1854,35 +1841,25 @@ def elegir_precision(con_gpu, cpuinfo):
 def cargar_todo(sesion, partes):
     """Lee y comprueba todas las entradas antes de entrenar nada. Devuelve de dónde salen."""
     print("\nDatos y pesos")
-    origenes, leidas, alcance = [], [], sesion.alcance
+    origenes, leidas = [], []
     if {"1", "2", "bonus"} & set(partes):
-        sesion.cifar = leer_cifar(alcance.imagenes_por_clase)
+        sesion.cifar = leer_cifar(sesion.alcance.imagenes_por_clase)
         origenes.append(f"Apartados 1, 2 y Bonus: {' · '.join(sesion.cifar.origen)}")
         leidas += sesion.cifar.leidos
-        if not sesion.cifar.leidos:
-            sesion.alcance = limitar(sesion.alcance, EPOCAS_CIFAR_SINTETICO)
     if "3" in partes:
         sesion.preentrenada = buscar_pesos(sesion.preentrenada)
         cargar_preentrenada(sesion.preentrenada)  # falla ahora, y no dentro de media hora
-        datos, de_aves = leer_aves(alcance.especies, sesion.semilla)
+        datos, de_aves = leer_aves(sesion.alcance.especies, sesion.semilla)
         sesion.aves = datos._replace(origen=(*datos.origen, sesion.preentrenada.etiqueta))
         origenes.append(f"Apartado 3: {' · '.join(sesion.aves.origen)}")
-        leidas += [sesion.preentrenada.fichero, *de_aves]
-        if not de_aves:
-            sesion.alcance = limitar(sesion.alcance, EPOCAS_AVES_SINTETICAS)
-    nombrar_sobras([ruta for ruta in leidas if ruta])
-    if alcance is RAPIDO:
+        leidas += de_aves
+    if sesion.alcance is RAPIDO:
         origenes.append("Pasada RÁPIDA: pocas imágenes y épocas; sus cifras no valen.")
-    elif sesion.alcance != alcance:
-        origenes.append("Con los datos SINTÉTICOS se entrenan menos épocas.")
+    elif not leidas:
+        sesion.alcance = SINTETICO
+        origenes.append("Con datos SINTÉTICOS se entrenan menos épocas.")
+    nombrar_sobras([ruta for ruta in (*leidas, sesion.preentrenada.fichero) if ruta])
     return "\n".join(origenes)
-
-
-def limitar(alcance, epocas):
-    """El alcance con esas épocas, {campo: épocas}, como mucho."""
-    return replace(
-        alcance, **{campo: min(n, getattr(alcance, campo)) for campo, n in epocas.items()}
-    )
 
 
 def ejecutar(argumentos=None):
