@@ -188,6 +188,7 @@ def test_los_clasificadores_se_ajustan_en_train_y_eligen_por_validacion_cruzada(
         p, "GridSearchCV", lambda *a, **k: buscados.append(busqueda(*a, **k)) or buscados[-1]
     )
     monkeypatch.setattr(p, "CONTRACCIONES", (0.9, 0.1))
+    monkeypatch.setattr(p, "C_SVM", (1.0, 100.0))
     monkeypatch.setattr(p, "TROZO", 59)  # de las 60 imágenes, una queda para otro trozo
     datos, sesion = problema((8,), 60, 3, tipo="float32"), p.Sesion(7, p.RAPIDO, DIMINUTA)
     for x, y in datos[:3]:
@@ -195,7 +196,7 @@ def test_los_clasificadores_se_ajustan_en_train_y_eligen_por_validacion_cruzada(
         x[:, :3] = 1 + 0.4 * y
     p.probar_clasificadores(datos, sesion)
     svm, lineal, bosque = sesion.resultados.values()
-    assert svm.detalles["elegido"] == {"svc__C": max(p.C_SVM)}
+    assert svm.detalles["elegido"] == {"svc__C": 100.0}
     assert lineal.detalles["elegido"] == {"lineardiscriminantanalysis__shrinkage": 0.1}
     assert svm.test > 0.9 and bosque.test > 0.9
     # Todo se ajusta dentro de los pliegues, y al final con todo train y nada más.
