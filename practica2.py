@@ -1725,7 +1725,7 @@ def dibujar(forma, relleno, puntas, colores, lado, azar):
 # ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
-MINUTOS = {"1": 1, "2": 20, "3": 13, "bonus": 12}
+MINUTOS = {"1": 1, "2": 35, "3": 26, "bonus": 26}
 
 
 @dataclass
