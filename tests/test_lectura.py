@@ -208,7 +208,6 @@ def test_sin_datos_y_sin_red_todo_es_sintetico_o_aleatorio_y_lo_dice(capsys, sin
     assert sesion.aves.clases[:2] == ("polígono de 6 a rayas", "polígono de 5 con disco")
     assert sesion.aves.origen[::2] == ("aves SINTÉTICAS", "pesos ALEATORIOS")
     assert "CIFAR-100 SINTÉTICO" in salida and "aves SINTÉTICAS" in salida
-    assert sesion.alcance == p.SINTETICO and "datos SINTÉTICOS se entrenan menos épocas" in salida
     for url in (p.CIFAR_URLS[0], p.AVES_URL, p.RESNET50.url):
         assert salida.count(f"Sin red: no se puede descargar {url}") == 1
 
@@ -250,7 +249,6 @@ def test_cifar_se_usa_este_como_este(caso, aislado, capsys):
     sesion, salida = cargar(capsys, "1")
     x, y, *_ = sesion.cifar
     assert "CIFAR-100, 2.300 imágenes de 100 clases" in salida and "Sin usar" not in salida
-    assert sesion.alcance == p.COMPLETO and "SINTÉTICO" not in salida
     assert np.array_equal(y, np.repeat(np.arange(100), POR_CLASE)) and (x[:, 0, 0, 0] == y).all()
     assert sorted(aislado.rglob("*")) == estaban  # se descomprime en la caché
 
