@@ -27,7 +27,6 @@ import pickle
 import re
 import socket
 import sys
-import textwrap
 import time
 import warnings
 from collections import namedtuple
@@ -57,8 +56,6 @@ try:
     import numpy as np
     import tensorflow as tf
     from keras import layers, ops
-    from matplotlib.colors import PowerNorm
-    from matplotlib.ticker import FuncFormatter, PercentFormatter
     from PIL import Image
     from scipy.optimize import minimize_scalar
     from scipy.special import softmax
@@ -1255,6 +1252,11 @@ def imprimir_tabla(filas):
 
 
 # ===== FIGURAS Y PUNTOS DE PARADA ================================================================
+
+import textwrap
+
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 SIN_PANTALLA = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # modos de matplotlib
