@@ -245,10 +245,8 @@ def apartado2(sesion):
     pausa("2.1: que aprenda")
 
     print(f"\n2.2 Que no memorice: cada paso, {alcance.epocas_no_memorizar} épocas desde cero")
-    print(
-        "  La red de 2.1, con tiempo, se aprendería train de memoria. Lo que lo impide no se puede"
-    )
-    print("  juzgar antes de que ocurra, y por eso estos entrenamientos son largos.")
+    print("  Con tiempo, la red de 2.1 se aprendería train de memoria. Lo que lo impide no se")
+    print("  puede juzgar antes de que ocurra, y por eso estos entrenamientos son largos.")
     probar_pasos("Que no memorice", receta, alcance.epocas_no_memorizar, datos, sesion)
     pausa("2.2: que no memorice")
 
@@ -1269,9 +1267,15 @@ PRESENTACION = {"esperar_tecla": False, "carpeta": None, "etiqueta": ""}
 
 def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
     """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
-    # clear, por si en un cuaderno quedó abierta otra del mismo nombre.
-    opciones = {"num": nombre, "clear": True, "figsize": tamano, "layout": "constrained"}
-    figura, ejes = plt.subplots(filas, columnas, squeeze=False, **opciones)
+    figura, ejes = plt.subplots(
+        filas,
+        columnas,
+        num=nombre,
+        clear=True,  # por si en un cuaderno quedó abierta otra del mismo nombre
+        figsize=tamano,
+        layout="constrained",
+        squeeze=False,
+    )
     figura.suptitle(f"{nombre}\n[{PRESENTACION['etiqueta']}]", fontsize=10)
     return list(ejes.flat)
 
@@ -1316,10 +1320,10 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento", epoca=None):
         eje.legend()
     if epoca:
         val = hist.history["val_accuracy"]
-        aciertos = (
-            f"{porcentaje(val[epoca - 1])} en validación; en la última, {porcentaje(val[-1])}"
+        print(
+            f"  La red queda en la época {epoca} de {len(val)}, con {porcentaje(val[epoca - 1])} en"
+            f" validación; en la última, {porcentaje(val[-1])}."
         )
-        print(f"  La red queda en la época {epoca} de {len(val)}, con {aciertos}.")
 
 
 def mostrar_rejilla(nombre, imagenes, rotulos, columnas=6):
@@ -1420,8 +1424,12 @@ def donde_buscar(raiz, ajeno):
 
 def de_imagenes(rutas, lugares):
     """Esas rutas o, si están en la caché, los archivos de imagenes/ de los que salen."""
-    descomprimidos = [(carpeta, archivo) for carpeta, archivo in lugares.items() if archivo]
-    return [next((a for c, a in descomprimidos if r.is_relative_to(c)), r) for r in rutas]
+    descomprimidos = {carpeta: archivo for carpeta, archivo in lugares.items() if archivo}
+    halladas = []
+    for ruta in rutas:
+        suyos = [descomprimidos[c] for c in descomprimidos if ruta.is_relative_to(c)]
+        halladas.append(suyos[0] if suyos else ruta)
+    return halladas
 
 
 def nombrar_sobras(leidas):
@@ -1523,8 +1531,9 @@ def leer_cifar(por_clase=None):
         if len(nombres) != 100:
             raise ValueError("no tiene el nombre de las 100 clases")
     cuantas = decimal(len(x_y[0]) + len(x_y[2]), 0)
-    origen = f"CIFAR-100, {cuantas} imágenes de 100 clases", f"de {carpeta.name}"
-    leidos = de_imagenes([carpeta / nombre for nombre in PICKLES_CIFAR], lugares)
+    ficheros = [carpeta / nombre for nombre in PICKLES_CIFAR]
+    lugar, *leidos = de_imagenes([carpeta, *ficheros], lugares)
+    origen = f"CIFAR-100, {cuantas} imágenes de 100 clases", f"de {lugar.name}"
     return Cifar(*x_y, nombres, origen, leidos)
 
 
@@ -1626,10 +1635,10 @@ def leer_aves(especies, semilla):
     cuantas = decimal(len(aves.train) + len(aves.test), 0)
     print(f"  Leyendo {cuantas} imágenes de {aves.carpeta}…")
     *x_y, nombres = cargarDatos(aves.carpeta, aves)
-    carpeta_listas = aves.lista.parent
-    origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {carpeta_listas.name}"
     clases = {aves.carpeta / ruta.split("/")[0] for ruta in aves.train}
-    leidas = de_imagenes([*clases, *carpeta_listas.glob("*.txt")], aves.lugares)
+    listas = aves.lista.parent.glob("*.txt")
+    lugar, *leidas = de_imagenes([aves.lista.parent, *clases, *listas], aves.lugares)
+    origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {lugar.name}"
     return partir(*x_y, nombres, origen, semilla), leidas
 
 
@@ -1653,8 +1662,12 @@ def leerImagenes(vec_imagenes, path):
 
     def leer(ruta):
         with con_remedio(Path(path) / ruta, "cópiela otra vez o quítela de las listas"):
-            lados = {"target_size": (LADO_AVES, LADO_AVES), "keep_aspect_ratio": True}
-            return keras.utils.load_img(Path(path) / ruta, interpolation="bilinear", **lados)
+            return keras.utils.load_img(
+                Path(path) / ruta,
+                target_size=(LADO_AVES, LADO_AVES),
+                interpolation="bilinear",
+                keep_aspect_ratio=True,
+            )
 
     imagenes = np.empty((len(vec_imagenes), LADO_AVES, LADO_AVES, 3), np.uint8)
     with ThreadPoolExecutor() as hilos:  # PIL suelta el GIL mientras descomprime
@@ -1705,19 +1718,19 @@ def leer_listas(lista):
     return train, test
 
 
-def leer_lineas(fichero):
-    """Líneas no vacías y no repetidas de un texto en UTF-8."""
-    with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
-        lineas = [linea.strip() for linea in fichero.read_text("utf-8-sig").splitlines()]
-    return list(dict.fromkeys(linea for linea in lineas if linea))
-
-
 def leer_ruta(linea, fichero):
     """«clase/imagen» de una línea, con barras / o \\, o ErrorEntrada."""
     ruta = linea.replace("\\", "/")
     if not re.fullmatch(r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)", ruta, re.I):
         raise ErrorEntrada(f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea")
     return ruta
+
+
+def leer_lineas(fichero):
+    """Líneas no vacías y no repetidas de un texto en UTF-8."""
+    with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
+        lineas = [linea.strip() for linea in fichero.read_text("utf-8-sig").splitlines()]
+    return list(dict.fromkeys(linea for linea in lineas if linea))
 
 
 def comprobar_listas(train, test, carpeta):
@@ -1869,8 +1882,10 @@ def main(argumentos=None, preentrenada=RESNET50):
     sesion.maquina = preparar_entorno(sesion.semilla)
     print(f"{__doc__.splitlines()[0]}\n{sesion.maquina}")
     origenes = cargar_todo(sesion, opciones.apartados)
-    minutos = " · ".join(f"{parte}, {MINUTOS[parte]}" for parte in opciones.apartados)
-    print(f"{origenes}\nMinutos en dos núcleos con bfloat16 y todos los datos: {minutos}")
+    print(origenes)
+    if sesion.alcance is COMPLETO:
+        minutos = " · ".join(f"{parte}, {MINUTOS[parte]}" for parte in opciones.apartados)
+        print(f"Minutos de cada parte en dos núcleos con bfloat16 y 5.902 aves: {minutos}")
     terminado = False
     try:
         for parte in opciones.apartados:
@@ -2001,9 +2016,9 @@ def ejecutar(argumentos=None):
 
 
 def salir(codigo):
-    """Termina con ese código. Tras Ctrl-C y fuera de un cuaderno, sin cerrar TensorFlow: con un
-    entrenamiento a medias, a veces aborta."""
-    if codigo == 130 and "ipykernel" not in sys.modules:
+    """Termina con ese código. Tras Ctrl-C y fuera de IPython, que seguiría, sin cerrar TensorFlow:
+    con un entrenamiento a medias, a veces aborta."""
+    if codigo == 130 and "IPython" not in sys.modules:
         os._exit(codigo)
     sys.exit(codigo)
 

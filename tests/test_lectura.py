@@ -295,7 +295,7 @@ def test_las_aves_se_usan_esten_como_esten(disposicion, aislado, tmp_path, capsy
 
 def test_otro_archivo_con_el_mismo_nombre_no_se_mezcla_con_el_anterior(aislado):
     empaquetar(aislado / "x.zip", escribir_aves(aislado, "2011").parent)
-    leer_aves()
+    assert leer_aves()[0].origen[1] == "de x.zip"
     (escribir_aves(aislado, "2011") / PRIMERA).unlink()
     os.utime(empaquetar(aislado / "x.zip", aislado / "CUB_200_2011"), (1, 1))
     assert PRIMERA in rechazo(leer_aves)
