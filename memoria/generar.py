@@ -4,8 +4,9 @@
     python memoria/generar.py --medir practica/7,imagenet/8     mide antes esas partes (horas)
 
 Las partes y lo que mide cada una están en medir.py. Cada una se mide en un proceso propio y se
-guarda en resultados.json al acabar, con el commit, la fecha y la máquina. De ahí salen las figuras
-y las cifras del PDF, las que RESUMEN pone junto a las suyas y la tabla del README.
+guarda en resultados.json al acabar, con el commit, la fecha y la máquina. De ahí salen las cifras
+que RESUMEN pone junto a las suyas y la tabla del README. El PDF es aún el de la versión anterior
+del script: sale de resultados_anteriores.json, que ya no se mide.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from PIL import Image
 AQUI = Path(__file__).resolve().parent
 RAIZ = AQUI.parent
 SCRIPT, LEEME = RAIZ / "practica2.py", RAIZ / "README.md"
-RESULTADOS, FIGURAS = AQUI / "resultados.json", AQUI / "figuras"
+RESULTADOS, ANTERIORES = AQUI / "resultados.json", AQUI / "resultados_anteriores.json"
+FIGURAS = AQUI / "figuras"
 AZUL, NARANJA = "#0072b2", "#e69f00"  # de Okabe e Ito: también en gris y para daltónicos
 ANCHO = 6.5  # pulgadas: el de una línea de la memoria
 MEJORADA = "BaseNet mejorada, con espejo"
@@ -49,9 +51,9 @@ CASTELLANO = dict(par.split("=") for par in NOMBRES.split())
 # ===== Los resultados ============================================================================
 
 
-def leer():
+def leer(fichero=None):
     """Los resultados guardados, {parte: lo que midió}."""
-    return json.loads(RESULTADOS.read_text(encoding="utf-8")) if RESULTADOS.exists() else {}
+    return json.loads((fichero or RESULTADOS).read_text(encoding="utf-8"))
 
 
 def guardar(parte, medido):
@@ -91,19 +93,24 @@ def fila_de(filas, experimento):
 
 
 def cifras_de_la_memoria(resultados):
-    """{experimento: (media, desviación típica)} de los aciertos en test entre semillas."""
-    test = {}
+    """{qué: (media, desviación típica)} entre semillas: de cada experimento, sus aciertos en test;
+    de cada paso, lo que suma en validación; de cada comparación, la diferencia en test."""
+    de_cada = {}
     for fila in filas_de(resultados, "practica"):
-        if fila["test"] is not None:
-            test.setdefault(fila["experimento"], []).append(fila["test"])
-    return {n: (round(mean(v), 6), round(stdev(v), 6)) for n, v in test.items() if v[1:]}
+        detalles = fila["detalles"]
+        suyas = {fila["experimento"]: detalles.get("diferencia", fila["test"])}
+        suyas |= {q: v["diferencia"] for q, v in detalles.items() if " frente a " in q}
+        for que, valor in suyas.items():
+            if valor is not None:
+                de_cada.setdefault(que, []).append(valor)
+    return {q: (round(mean(v), 6), round(stdev(v), 6)) for q, v in de_cada.items() if v[1:]}
 
 
 def bloque_memoria(resultados):
     """El MEMORIA de practica2.py."""
     cifras = cifras_de_la_memoria(resultados)
-    lineas = [f'    "{nombre}": ({m:.6f}, {s:.6f}),' for nombre, (m, s) in cifras.items()]
-    return "\n".join(["MEMORIA = {", *lineas, "}", ""])
+    lineas = [f'    "{nombre}": ({m:.6f}, {s:.6f}),\n' for nombre, (m, s) in cifras.items()]
+    return "".join(["MEMORIA = {\n", *lineas, "}\n"]) if lineas else "MEMORIA = {}\n"
 
 
 def tabla_resumen(p, resultados):
@@ -129,7 +136,7 @@ def reemplazar(fichero, patron, texto):
 
 def guardar_figura(figura, fichero):
     """Guarda una figura vectorial con la huella de los resultados de los que sale."""
-    de_los_resultados = hashlib.sha256(RESULTADOS.read_bytes()).hexdigest()
+    de_los_resultados = hashlib.sha256(ANTERIORES.read_bytes()).hexdigest()
     figura.savefig(FIGURAS / fichero, metadata={"Date": None, "Description": de_los_resultados})
     plt.close(figura)
 
@@ -258,19 +265,14 @@ def figuras_de_aves(p, resultados, semillas):
 
 
 def componer(medir, resultados):
-    """Dibuja las figuras y compone el PDF con ellas, los resultados y lo que se cita del código."""
+    """Dibuja las figuras y compone el PDF con ellas y los resultados."""
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
     figuras_de_cifar(medir.p, resultados)
     figuras_de_aves(medir.p, resultados, medir.SEMILLAS)
-    del_codigo = {
-        "constantes": medir.constantes(),
-        "capas": medir.capas(medir.red_final()),
-        "castellano": CASTELLANO,
-    }
     typst.compile(
         AQUI / "memoria.typ",
         output=AQUI / "memoria.pdf",
-        sys_inputs={nombre: json.dumps(valor) for nombre, valor in del_codigo.items()},
+        sys_inputs={"castellano": json.dumps(CASTELLANO)},
     )
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
@@ -293,7 +295,7 @@ def main():
     resultados = leer()
     reemplazar(SCRIPT, r"\bMEMORIA = \{.*?(?=# Fin de la memoria)", bloque_memoria(resultados))
     reemplazar(LEEME, r"(?<=```text\n)Apartado.*?(?=```)", tabla_resumen(medir.p, resultados))
-    componer(medir, resultados)
+    componer(medir, leer(ANTERIORES))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+RAIZ = Path(__file__).resolve().parents[1]
+sys.path += [str(RAIZ), str(RAIZ / "memoria")]
 
 import practica2 as p  # antes que Keras: el script calla las líneas con las que arranca
 
 import keras  # isort: skip
+import medir  # isort: skip
 import numpy as np  # isort: skip
 from keras import layers  # isort: skip
 
@@ -32,12 +34,6 @@ CRUZADA = "categorical_crossentropy"
 VUELTAS = 3  # veces que se alternan los rivales: a ratos la máquina va a la mitad
 IMAGENES = 96  # inventadas, de 224 px, para medir el Apartado 3
 CUB = (200, 5994, 5794)  # especies e imágenes de train y de test de CUB-200-2011
-
-
-def macs(modelo):
-    """Productos con su suma por imagen: los de las convoluciones y las capas densas."""
-    con_nucleo = [capa for capa in modelo.layers if hasattr(capa, "kernel")]
-    return sum(math.prod((*c.kernel.shape, *c.output.shape[1:-1])) for c in con_nucleo)
 
 
 def construir_publica(datos):
@@ -74,7 +70,8 @@ def hasta_la_meta(nombre, modelo, datos, epocas, lote, sgd, perdida=CRUZADA, tra
         mejor, epoca = max(mejor, *hist.history["val_accuracy"]), epoca + 1
     segundos = time.perf_counter() - inicio
     print(f"  {nombre}: {p.porcentaje(mejor)} en {epoca} épocas y {segundos:.0f} s", flush=True)
-    return segundos, 6 * macs(modelo) * len(datos.train.x) * epoca
+    macs = sum(map(medir.macs, modelo.layers))
+    return segundos, 6 * macs * len(datos.train.x) * epoca
 
 
 def medir_apartado2():
@@ -171,13 +168,13 @@ def medir_memoria():
     sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, epocas_cabezas=1), p.RESNET50)
     mapas, vectores = p.extraer(p.construir_base(barata, p.LADO_AVES), datos)
     decir_memoria("extraer")
-    p.probar_cabeza("3.1.A", p.FC, p.cabeza_fc, vectores, sesion)
-    p.probar_cabeza("3.1.B", p.SIN_POOLING, p.cabeza_sin_pooling, mapas, sesion)
+    cabeza = p.probar_cabeza("3.1.A", p.SALIDA, list, vectores, sesion)
+    p.probar_cabeza("3.1.B", p.SIN_POOLING, p.capas_sin_pooling, mapas, sesion)
     del mapas
-    discriminante = p.probar_clasificadores(vectores, sesion)
+    p.probar_clasificadores(vectores, sesion)
     decir_memoria("las cabezas")
     pocas = [p.Conjunto(datos.train.x[:64], datos.train.y[:64])] * 3
-    p.ajustar(p.Datos(*pocas, *datos[3:]), vectores, discriminante, sesion)
+    p.ajustar(p.Datos(*pocas, *datos[3:]), cabeza, sesion)
     decir_memoria("el ajuste fino")
 
 
