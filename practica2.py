@@ -529,7 +529,7 @@ def apartado3(sesion):
     comparar(sin_pooling, fc, vectores, sesion)
     pausa("3.1: cabezas sobre la red congelada")
 
-    print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: los núcleos de todas sus capas y la cabeza")
+    print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
     datos = leer_aves(sesion)
     ajustar(datos, cabeza, sesion)
     comparar(ajuste, mejor, datos, sesion)  # la que más acierta en validación sin tocar la base
@@ -559,31 +559,25 @@ RESNET50 = RedPreentrenada(
 
 
 def construir_base(preentrenada, lado=None):
-    """La red preentrenada con su preprocesado: píxeles de 0 a 255, (n, lado, lado, 3) -> mapas (n,
-    alto, ancho, canales). predecir necesita que se diga el lado."""
-    entrada = keras.Input((lado, lado, 3))
-    red = cargar_preentrenada(preentrenada, lado)
-    for capa in red.layers:
-        if isinstance(capa, layers.BatchNormalization):
-            capa.trainable = False  # sus estadísticas son de ImageNet; 16 aves dan otras peores
-    return keras.Model(entrada, red(preentrenada.preprocesar(entrada)))
-
-
-def cargar_preentrenada(preentrenada, lado=None):
-    """El modelo sin cabeza, con los pesos del fichero o, sin él, aleatorios, los mismos cada vez.
-    ErrorEntrada si no son de esa red."""
+    """La red preentrenada sin su cabeza y con su preprocesado: píxeles de 0 a 255, (n, lado, lado,
+    3) -> mapas (n, alto, ancho, canales); predecir necesita que se diga el lado. Sin fichero, sus
+    pesos son aleatorios, los mismos cada vez. ErrorEntrada si los del fichero no son de esa red."""
     if preentrenada.fichero is None:
         keras.utils.set_random_seed(SEMILLA)
     remedio = f"descargue en su lugar {preentrenada.url} o quite el fichero"
     with con_remedio(preentrenada.fichero, remedio):
-        modelo = preentrenada.constructor(
+        red = preentrenada.constructor(
             include_top=False,
             weights=preentrenada.fichero,
             input_tensor=keras.Input((lado, lado, 3)),
         )
     if preentrenada.fichero is None:
-        centrar_pesos(modelo)
-    return modelo
+        centrar_pesos(red)
+    for capa in red.layers:
+        if isinstance(capa, layers.BatchNormalization):
+            capa.trainable = False  # sus estadísticas son de ImageNet; 16 aves dan otras peores
+    entrada = keras.Input((lado, lado, 3))
+    return keras.Model(entrada, red(preentrenada.preprocesar(entrada)))
 
 
 def centrar_pesos(modelo):
@@ -1033,14 +1027,14 @@ def duracion(segundos):
 
 
 def en_puntos(diferencia, donde, cual, datos):
-    """Una diferencia de aciertos y, si son sus datos, la que da la memoria con tres semillas."""
-    con_tres = de_la_memoria(cual, datos.origen)
-    segun_la_memoria = f" (con tres semillas, {con_tres})" if con_tres else ""
-    return f"{decimal(100 * diferencia, signo='+')} puntos en {donde}{segun_la_memoria}"
+    """Una diferencia de aciertos y, si son sus datos, la que da la memoria."""
+    dicho = f"{decimal(100 * diferencia, signo='+')} puntos en {donde}"
+    memoria = de_la_memoria(cual, datos.origen)
+    return f"{dicho} (en la memoria, {memoria})" if memoria else dicho
 
 
 def de_la_memoria(cual, origen):
-    """«Media ± desviación» de la memoria, en puntos; None si no la tiene o es de otros datos."""
+    """La cifra de la memoria, en puntos; None si no la tiene o es de otros datos."""
     sin_la_carpeta = (*origen[:1], *origen[2:])
     if cual not in MEMORIA or sin_la_carpeta not in (CIFAR_MEMORIA, AVES_MEMORIA):
         return None
@@ -1271,6 +1265,18 @@ def nombrar_sobras(leidas):
         print(f"  Sin usar en {carpeta_imagenes()}: {', '.join(sobran)}.")
 
 
+def conseguir(encontrar, nombre, urls, huella, parecido):
+    """Lo que encontrar halla en imagenes/ o en un archivo que descarga; None si no hay red."""
+    hallado = encontrar(carpeta_imagenes())
+    if hallado:
+        return hallado
+    carpeta = descargar(nombre, urls, huella, parecido, extract=True)
+    hallado = carpeta and encontrar(carpeta)
+    if carpeta and not hallado:
+        raise ErrorEntrada(f"{carpeta}: está incompleta; bórrela, y se descargará otra vez")
+    return hallado
+
+
 def descargar(nombre, urls, huella, parecido=None, **opciones):
     """Ruta, en la caché de Keras, de lo que se baja de alguna URL; None si no hay red. ErrorEntrada
     si la hay y no llega, o si algo de imagenes/ dice en su nombre que es eso y no lo es."""
@@ -1336,21 +1342,16 @@ def cargarImagenes(cifar=None, num_clases=CLASES):
 
 def leer_cifar(por_clase=None):
     """El Cifar de imagenes/, de la caché de Keras o de su descarga; si no, sintético."""
-    carpeta = encontrar_cifar(carpeta_imagenes())
-    if not carpeta:  # el nombre es el que le da Keras, por si ya lo ha descargado
-        descargada = descargar(
-            "cifar-100-python-target", CIFAR_URLS, CIFAR_SHA256, "cifar.?100", extract=True
-        )
-        if not descargada:
-            figuras = imagenes_sinteticas(100, 32, por_clase or 50, por_clase or 30, semilla=0)
-            return Cifar(*figuras, origen=("CIFAR-100 SINTÉTICO", "figuras dibujadas"), leidas=[])
-        carpeta = encontrar_cifar(descargada)
-        if not carpeta:
-            raise ErrorEntrada(f"{descargada}: está incompleta; bórrela, y se descargará otra vez")
+    # El nombre es el que le da Keras, por si ya lo ha descargado.
+    nombre = "cifar-100-python-target"
+    carpeta = conseguir(encontrar_cifar, nombre, CIFAR_URLS, CIFAR_SHA256, "cifar.?100")
+    if not carpeta:
+        figuras = imagenes_sinteticas(100, 32, por_clase or 50, por_clase or 30, semilla=0)
+        return Cifar(*figuras, origen=("CIFAR-100 SINTÉTICO", "figuras dibujadas"), leidas=[])
     x_y = []
     for nombre, minimo in (("train", 2), ("test", 1)):  # de train, una imagen es de validación
         x, y = leer_lote(carpeta / nombre, minimo)
-        orden = orden_canonico(x, y, por_clase)
+        orden = orden_canonico(x, y)[:: max(1, len(x) // (100 * (por_clase or len(x))))]
         x_y += [x[orden], y[orden]]
     with con_remedio(carpeta / "meta", REMEDIO_CIFAR):
         nombres = leer_pickle(carpeta / "meta")["fine_label_names"]
@@ -1411,16 +1412,10 @@ def leer_lote(fichero, minimo):
     return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), y
 
 
-def orden_canonico(x, y, por_clase=None):
+def orden_canonico(x, y):
     """Índices por clase y por los bytes de la imagen: con los ficheros en otro orden, la partición
-    es la misma. Con por_clase, solo tantas, y salteadas."""
-    ordenados = []
-    for clase in np.unique(y):
-        indices = sorted(np.flatnonzero(y == clase), key=lambda i: x[i].tobytes())
-        if por_clase:
-            indices = indices[:: max(1, len(indices) // por_clase)][:por_clase]
-        ordenados += indices
-    return np.array(ordenados)
+    es la misma."""
+    return np.array(sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes())))
 
 
 # --- Aves de Caltech-UCSD ------------------------------------------------------------------------
@@ -1439,15 +1434,8 @@ Aves = namedtuple("Aves", "carpeta train test listas")
 def buscar_aves(especies):
     """Las Aves de imagenes/, de la caché de Keras o de la descarga; sin red, None. Con especies,
     solo las primeras y con pocas imágenes."""
-    aves = encontrar_aves(carpeta_imagenes())
-    if not aves:
-        carpeta = descargar("CUB_200_2011.tgz", (AVES_URL,), AVES_MD5, "cub.?200", extract=True)
-        if not carpeta:
-            return None
-        aves = encontrar_aves(carpeta)
-        if not aves:
-            raise ErrorEntrada(f"{carpeta}: está incompleta; bórrela, y se descargará otra vez")
-    if especies:
+    aves = conseguir(encontrar_aves, "CUB_200_2011.tgz", (AVES_URL,), AVES_MD5, "cub.?200")
+    if aves and especies:
         train, test = [], []
         for especie in sorted({ruta.split("/")[0] for ruta in aves.train})[:especies]:
             train += [ruta for ruta in aves.train if ruta.startswith(f"{especie}/")][:8]
@@ -1527,7 +1515,8 @@ def encontrar_aves(raiz):
 
 def leer_listas(lista):
     """(train, test), rutas «clase/imagen», de train.txt y test.txt o de CUB-200-2011: images.txt
-    tiene «17 001.Nombre/imagen.jpg», y train_test_split.txt, «17 1» si es de train, o «17 0»."""
+    tiene «17 001.Nombre/imagen.jpg», y train_test_split.txt, «17 1» si es de train, o «17 0».
+    ErrorEntrada si con ellas no se puede entrenar y medir."""
     carpeta = lista.parent
     if lista.name == "train.txt":
         ficheros = lista, carpeta / "test.txt"
@@ -1541,31 +1530,10 @@ def leer_listas(lista):
         if rutas.keys() != particion.keys() or not set(particion.values()) <= {"0", "1"}:
             problema = "no dice, de cada id de images.txt, si es de train, 1, o de test, 0"
             raise ErrorEntrada(f"{lista}: {problema}; {REMEDIO_LISTA}")
-        partes = {"1": [], "0": []}
-        for identificador, linea in rutas.items():
-            partes[particion[identificador]].append(leer_ruta(linea, carpeta / "images.txt"))
-        train, test = partes["1"], partes["0"]
-    comprobar_listas(train, test, carpeta)
-    return train, test
-
-
-def leer_ruta(linea, fichero):
-    """«clase/imagen» de una línea, con barras / o \\, o ErrorEntrada."""
-    ruta = linea.replace("\\", "/")
-    if not re.fullmatch(r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)", ruta, re.I):
-        raise ErrorEntrada(f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea")
-    return ruta
-
-
-def leer_lineas(fichero):
-    """Líneas no vacías y no repetidas de un texto en UTF-8."""
-    with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
-        lineas = [linea.strip() for linea in fichero.read_text("utf-8-sig").splitlines()]
-    return list(dict.fromkeys(linea for linea in lineas if linea))
-
-
-def comprobar_listas(train, test, carpeta):
-    """ErrorEntrada si con esas listas no se puede entrenar y medir."""
+        train, test = (
+            [leer_ruta(rutas[i], carpeta / "images.txt") for i in rutas if particion[i] == cual]
+            for cual in "10"
+        )
     clases, cuantas = np.unique([ruta.split("/")[0] for ruta in train], return_counts=True)
     problema = None
     if not (train and test):
@@ -1580,6 +1548,22 @@ def comprobar_listas(train, test, carpeta):
         problema = f"hacen falta {MINIMO_ESPECIES} especies"
     if problema:
         raise ErrorEntrada(f"{carpeta}: {problema}; {REMEDIO_LISTA}")
+    return train, test
+
+
+def leer_lineas(fichero):
+    """Líneas no vacías y no repetidas de un texto en UTF-8."""
+    with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
+        lineas = [linea.strip() for linea in fichero.read_text("utf-8-sig").splitlines()]
+    return list(dict.fromkeys(linea for linea in lineas if linea))
+
+
+def leer_ruta(linea, fichero):
+    """«clase/imagen» de una línea, con barras / o \\, o ErrorEntrada."""
+    ruta = linea.replace("\\", "/")
+    if not re.fullmatch(r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)", ruta, re.I):
+        raise ErrorEntrada(f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea")
+    return ruta
 
 
 # --- Pesos, partición y datos sintéticos ---------------------------------------------------------
@@ -1812,7 +1796,7 @@ def cargar_todo(sesion, partes):
         leidas += sesion.cifar.leidas
     if "3" in partes:
         sesion.preentrenada = buscar_pesos(sesion.preentrenada)
-        cargar_preentrenada(sesion.preentrenada)  # falla ahora, y no dentro de media hora
+        construir_base(sesion.preentrenada)  # falla ahora, y no dentro de media hora
         sesion.aves = buscar_aves(sesion.alcance.especies)
         if sesion.aves:
             leidas += [*sesion.aves.listas, *(sesion.aves.carpeta / r for r in sesion.aves.train)]

@@ -20,7 +20,6 @@ sys.path.insert(0, str(AQUI.parent))
 import practica2 as p
 
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
-LAMINAS = AQUI / "figuras" / "laminas"  # las que dibuja la práctica, hasta que se pasan a JPEG
 SEMILLAS = (7, 8, 9)  # la primera es la del script
 
 MOBILENETV2 = p.RedPreentrenada(
@@ -45,9 +44,8 @@ SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
 
 
 def medir_practica(semilla):
-    """La ejecución entera; con la semilla del script, se guardan sus figuras."""
-    figuras = ["--figuras", str(LAMINAS)] if semilla == p.SEMILLA else []
-    return de_la_sesion(p.main(["--semilla", str(semilla), *figuras]))
+    """La ejecución entera."""
+    return de_la_sesion(p.main(["--semilla", str(semilla)]))
 
 
 def medir_imagenet(semilla):

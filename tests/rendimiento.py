@@ -2,10 +2,9 @@
 cocientes, de la misma máquina y a la misma hora:
 
     python tests/rendimiento.py          el Apartado 2, con CIFAR-100 de verdad
-    python tests/rendimiento.py ajuste   el Apartado 3, con los pesos de ResNet50 que haya
     python tests/rendimiento.py memoria  la RAM del Apartado 3, con tantas aves como en CUB-200-2011
 
-Los datos y los pesos se buscan como en practica2.py: en imagenes/ o en PRACTICA2_IMAGENES.
+Los datos se buscan como en practica2.py: en imagenes/ o en PRACTICA2_IMAGENES.
 """
 
 import math
@@ -31,8 +30,6 @@ EPOCAS_PUBLICAS, LOTE_PUBLICO = 84, 64  # las que entrena esa solución, y sus l
 EPOCAS_NUESTRAS = 12  # un ciclo corto: basta para pasar la meta
 NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False)  # la que antes aprende
 CRUZADA = "categorical_crossentropy"
-VUELTAS = 3  # veces que se alternan los rivales: a ratos la máquina va a la mitad
-IMAGENES = 96  # inventadas, de 224 px, para medir el Apartado 3
 CUB = (200, 5994, 5794)  # especies e imágenes de train y de test de CUB-200-2011
 
 
@@ -93,52 +90,6 @@ def medir_apartado2():
     print(f"  Cocientes: {segundos:.3f} en segundos, {operaciones:.3f} en operaciones")
 
 
-def comparar_ritmos(que, imagenes, nuestro, habitual):
-    """Imprime las imágenes por segundo de dos funciones, tras una primera vez que las compila."""
-    ritmos = []
-    for hacer in (nuestro, habitual) * (VUELTAS + 1):
-        inicio = time.perf_counter()
-        hacer()
-        ritmos.append(imagenes / (time.perf_counter() - inicio))
-    a, b = np.median(ritmos[2::2]), np.median(ritmos[3::2])
-    print(f"  {que}: {a:.1f} imágenes/s; lo habitual, {b:.1f}; cociente {a / b:.2f}", flush=True)
-
-
-def con_cabeza(base, clases):
-    salida = layers.Dense(clases, activation="softmax", dtype="float32")
-    modelo = keras.Model(base.input, salida(layers.GlobalAveragePooling2D()(base.output)))
-    modelo.compile("adam", CRUZADA)
-    return modelo
-
-
-def medir_apartado3():
-    """Extracción y ajuste fino con imágenes inventadas. Lo habitual es la red de Keras, en float32,
-    con su batch normalization congelada y sin plegar: dos pasadas de predict con lote 1, para 3.1.A
-    y para 3.1.B, y fit con lote 32."""
-    preentrenada, lado = p.buscar_pesos(p.RESNET50), p.LADO_AVES
-    x, y = aves_inventadas(10, IMAGENES, 10).train
-    nuestra = p.construir_base(preentrenada, lado)
-    entera = con_cabeza(p.construir_base(preentrenada), 10)
-    keras.config.set_dtype_policy("float32")
-    base, entrada = p.cargar_preentrenada(preentrenada, lado), keras.Input((lado, lado, 3))
-    for capa in base.layers:
-        capa.trainable = not isinstance(capa, layers.BatchNormalization)
-    habitual = keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
-    habitual_entera = con_cabeza(habitual, 10)
-    comparar_ritmos(
-        f"extracción, {preentrenada.etiqueta}",
-        len(x),
-        lambda: p.predecir(nuestra, x, "float16"),
-        lambda: [habitual.predict(x, batch_size=1, verbose=0) for _ in range(2)],
-    )
-    comparar_ritmos(
-        f"ajuste fino, lote {p.LOTE_AJUSTE}",
-        len(x),
-        lambda: entera.fit(x, y, batch_size=p.LOTE_AJUSTE, verbose=0),
-        lambda: habitual_entera.fit(x, y, batch_size=32, verbose=0),
-    )
-
-
 def aves_inventadas(clases, train, test):
     """Datos de ruido del tamaño que se diga; la validación sale de train."""
     azar, partes = np.random.default_rng(0), []
@@ -168,17 +119,19 @@ def medir_memoria():
     sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, epocas_cabezas=1), p.RESNET50)
     mapas, vectores = p.extraer(p.construir_base(barata, p.LADO_AVES), datos)
     decir_memoria("extraer")
+    pocas = [p.Conjunto(datos.train.x[:64].copy(), datos.train.y[:64])] * 3
+    pocas = p.Datos(*pocas, *datos[3:])
+    del datos  # como en apartado3, que para el ajuste fino las lee otra vez
     cabeza = p.probar_cabeza("3.1.A", p.SALIDA, list, vectores, sesion)
     p.probar_cabeza("3.1.B", p.SIN_POOLING, p.capas_sin_pooling, mapas, sesion)
     del mapas
     p.probar_clasificadores(vectores, sesion)
     decir_memoria("las cabezas")
-    pocas = [p.Conjunto(datos.train.x[:64], datos.train.y[:64])] * 3
-    p.ajustar(p.Datos(*pocas, *datos[3:]), cabeza, sesion)
+    p.ajustar(pocas, cabeza, sesion)
     decir_memoria("el ajuste fino")
 
 
-MEDIDAS = {"": medir_apartado2, "ajuste": medir_apartado3, "memoria": medir_memoria}
+MEDIDAS = {"": medir_apartado2, "memoria": medir_memoria}
 
 
 if __name__ == "__main__":
