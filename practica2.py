@@ -111,8 +111,8 @@ def entrenar(
     fases                [(épocas, transformar)]: transformar(x, y, azar) cambia en ellas cada lote
                          de train, y nunca los de validación; None no cambia nada
     optimizador(pasos)   devuelve el optimizador de un entrenamiento de tantos pasos
-    parada               un EarlyStopping de Keras, que decide en qué época queda la red (None: en
-                         la última); con él, una sola fase
+    parada               los argumentos de un EarlyStopping de Keras, que decide en qué época queda
+                         la red (None: en la última); con él, una sola fase
 
     Parte de la semilla: el resultado no depende de lo que se haya entrenado antes.
     """
@@ -124,15 +124,14 @@ def entrenar(
     hist, hechas, inicio = keras.callbacks.History(), 0, time.perf_counter()
     callbacks = [hist, keras.callbacks.LambdaCallback(on_epoch_end=comprobar_perdida)]
     if parada:
+        parada = keras.callbacks.EarlyStopping(**parada, restore_best_weights=True)
         callbacks.append(parada)
     for epocas, transformar in fases:
-        x, y, batch_size = datos.train.x, datos.train.y, lote
+        entrada = {"x": datos.train.x, "y": datos.train.y, "batch_size": lote}
         if transformar:
-            x, y, batch_size = Lotes(datos.train, lote, transformar, semilla + hechas), None, None
+            entrada = {"x": Lotes(datos.train, lote, transformar, semilla + hechas)}
         modelo.fit(
-            x,
-            y,
-            batch_size=batch_size,
+            **entrada,
             initial_epoch=hechas,
             epochs=hechas + epocas,
             validation_data=datos.val,
@@ -142,7 +141,7 @@ def entrenar(
         )
         hechas += epocas
         if transformar:
-            x.soltar()
+            entrada["x"].conjunto = None  # TensorFlow guarda cada PyDataset que pasa por fit
     epoca = parada.best_epoch + 1 if parada else total
     prob_val = predecir(modelo, datos.val.x)
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, epoca, prob_val)
@@ -172,9 +171,7 @@ def apartado1(sesion):
         fases=[(epocas, None)],
         lote=LOTE_BASENET,
         optimizador=adam,
-        parada=keras.callbacks.EarlyStopping(
-            "val_accuracy", mode="max", patience=epocas, restore_best_weights=True
-        ),
+        parada={"monitor": "val_accuracy", "mode": "max", "patience": epocas},
     )
     fila = anotar_red("1", "BaseNet", basenet, datos, sesion, con_train=True)
     print(f"  La red queda en la época que más acierta en validación: la {basenet.epoca}.")
@@ -242,12 +239,12 @@ def apartado2(sesion):
     print(f"\n2.3 La red final: el doble de filtros y {alcance.epocas_mejorada} épocas")
     construir_mejorada(RECETA_FINAL, datos).summary(line_length=80)
     mejorada = entrenar_receta(RECETA_FINAL, datos, alcance.epocas_mejorada, sesion.semilla)
-    anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True)
+    sin_espejo = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True)
     # Otra vez, con el espejo: es la misma red, que mira cada imagen dos veces.
     fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
     fila.modelo = mejorada.modelo  # lo necesita el Bonus
     if "BaseNet" in sesion.resultados:  # la del Apartado 1
-        comparar("BaseNet mejorada", "BaseNet", datos, sesion)
+        comparar(sin_espejo, sesion.resultados["BaseNet"], datos)
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
     mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("2.3: resultados de la red mejorada")
@@ -354,21 +351,11 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
 
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta."""
-    parada = None
-    if receta.paciencia:
-        parada = keras.callbacks.EarlyStopping(
-            "val_loss", patience=receta.paciencia, restore_best_weights=True
-        )
-    return entrenar(
-        partial(construir_mejorada, receta, datos, None if receta.recortes else 32),
-        datos,
-        semilla,
-        fases_de(receta, epocas, aumentar),
-        LOTE,
-        receta.optimizador,
-        keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado),
-        parada,
-    )
+    construir = partial(construir_mejorada, receta, datos, None if receta.recortes else 32)
+    fases, optimizador = fases_de(receta, epocas, aumentar), receta.optimizador
+    perdida = keras.losses.CategoricalCrossentropy(label_smoothing=receta.suavizado)
+    parada = {"monitor": "val_loss", "patience": receta.paciencia} if receta.paciencia else None
+    return entrenar(construir, datos, semilla, fases, LOTE, optimizador, perdida, parada)
 
 
 def fases_de(receta, epocas, transformar):
@@ -376,12 +363,10 @@ def fases_de(receta, epocas, transformar):
     Cada lote se cambia con transformar(lado, receta, x, y, azar)."""
     if not receta.aumento:
         return [(epocas, None)]
-    enteras = partial(transformar, 32, receta)
-    if not receta.recortes:
-        return [(epocas, enteras)]
-    con_recortes = int(FRACCION_RECORTES * epocas)
-    recortadas = partial(transformar, LADO_RECORTE, receta)
-    return [(con_recortes, recortadas), (epocas - con_recortes, enteras)]
+    recortadas, enteras = (partial(transformar, lado, receta) for lado in (LADO_RECORTE, 32))
+    con_recortes = int(FRACCION_RECORTES * epocas) if receta.recortes else 0
+    fases = [(con_recortes, recortadas), (epocas - con_recortes, enteras)]
+    return [fase for fase in fases if fase[0]]
 
 
 def aumentar(lado, receta, x, y, azar):
@@ -416,7 +401,7 @@ def cambiar_color(x, azar):
 
 def construir_mejorada(receta, datos, lado=32):
     """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
-    con lado None, de cualquier tamaño. Normaliza siempre con los canales de train."""
+    con lado None, de cualquier tamaño. Si normaliza, con los canales de train."""
     entrada = x = keras.Input((lado, lado, 3))
     num_clases, x_train = len(datos.clases), datos.train.x
     if receta.normalizar:
@@ -441,26 +426,20 @@ def construir_mejorada(receta, datos, lado=32):
     x = layers.GlobalMaxPooling2D()(x)  # en lugar de la capa densa intermedia, sin sus pesos
     if receta.dropout:
         x = layers.Dropout(receta.dropout)(x)
-    salida = layers.Dense(
-        num_clases,
-        activation="softmax",
-        kernel_regularizer=keras.regularizers.L2(receta.l2),
-        dtype="float32",
-    )
+    l2 = keras.regularizers.L2(receta.l2)
+    salida = layers.Dense(num_clases, activation="softmax", kernel_regularizer=l2, dtype="float32")
     return keras.Model(entrada, salida(x))
 
 
 def media_y_varianza(x):
-    """Las de cada canal de x, (n, alto, ancho, canales), a partir de las de cada imagen: sumar de
-    una vez millones de píxeles en float32 pierde cifras."""
+    """Las de cada canal de x, a partir de las de cada imagen: una suma larga pierde cifras."""
     medias, varianzas = x.mean((1, 2)).astype("float64"), x.var((1, 2)).astype("float64")
     return medias.mean(0), medias.var(0) + varianzas.mean(0)
 
 
 def nucleo_blanqueo(x):
-    """Núcleo (2, 2, 3, 24) de los parches de 2x2 de x, imágenes (n, 32, 32, 3): sus 12 componentes
-    principales, sin correlación y de varianza 1, con los dos signos (Coates y Ng, 2012; Page,
-    2019)."""
+    """Núcleo (2, 2, 3, 24): de los parches 2x2 de x, (n, 32, 32, 3), las 12 componentes principales
+    de varianza 1, y con los dos signos (Coates y Ng, 2012; Page, 2019)."""
     media, varianza = media_y_varianza(x)
     x = (x[::10] - media) / varianza**0.5  # en float64; basta con una imagen de cada diez
     # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
@@ -469,13 +448,11 @@ def nucleo_blanqueo(x):
     pca = PCA().fit(parches)  # fija el signo de cada componente; con float64, en toda máquina igual
     desviacion = np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)
     filtros = (pca.components_ / desviacion[:, None]).T
-    nucleo = np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24)
-    return nucleo.astype("float32")
+    return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24).astype("float32")
 
 
 def convolucion(x, filtros, receta, reducir=False, gamma="ones"):
-    """Convolución 3x3, pooling si se reduce y, si la hay, batch normalization de escala inicial
-    gamma."""
+    """Convolución 3x3, pooling si se reduce y, si la lleva la receta, batch normalization."""
     x = layers.Conv2D(
         filtros,
         3,
@@ -494,8 +471,6 @@ def convolucion(x, filtros, receta, reducir=False, gamma="ones"):
 # ===== APARTADO 3: ResNet50 en Caltech-UCSD ======================================================
 
 LADO_AVES = 224  # px; el lado con el que se entrenó ResNet50 en ImageNet
-SALIDA, FC, SIN_POOLING = "solo la salida", "nueva FC y salida", "sin average pooling"
-AJUSTE = "ajuste fino"
 
 
 def apartado3(sesion):
@@ -508,31 +483,26 @@ def apartado3(sesion):
     pausa("3: los datos")
 
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
-    print(
-        "  De las «dos últimas capas» del guion, avg_pool y predictions, 3.1.A conserva la primera."
-    )
+    print("  De las «dos últimas capas» del guion, avg_pool y predictions, 3.1.A deja la primera.")
     print("  Los parámetros y el tiempo son los de cada cabeza: la extracción es común a todas.")
     mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
-    del datos  # con los mapas no cabrían en 4,5 GB de RAM; el ajuste fino las vuelve a leer
-    cabeza = probar_cabeza("3.1.A", SALIDA, list, vectores, sesion)
-    probar_cabeza("3.1.A", FC, capas_fc, vectores, sesion)
+    del datos  # dejan sitio a las cabezas; para el ajuste fino se leen otra vez
+    salida = probar_cabeza("3.1.A", "solo la salida", list, vectores, sesion)
+    fc = probar_cabeza("3.1.A", "nueva FC y salida", capas_fc, vectores, sesion)
     probar_clasificadores(vectores, sesion)
-    probar_cabeza("3.1.B", SIN_POOLING, capas_sin_pooling, mapas, sesion)
+    sin_pooling = probar_cabeza("3.1.B", "sin average pooling", capas_sin_pooling, mapas, sesion)
     del mapas  # ya no hacen falta, y el ajuste fino necesita la RAM
-    con_la_base_congelada = [r for r in sesion.resultados.values() if r.apartado[:3] == "3.1"]
-    mejor = max(con_la_base_congelada, key=lambda resultado: resultado.val).experimento
-    salida, fc, sin_pooling, ajuste = (
-        f"{preentrenada.nombre}, {cual}" for cual in (SALIDA, FC, SIN_POOLING, AJUSTE)
-    )
-    comparar(fc, salida, vectores, sesion)
-    comparar(sin_pooling, salida, vectores, sesion)
-    comparar(sin_pooling, fc, vectores, sesion)
+    congeladas = [fila for fila in sesion.resultados.values() if fila.apartado[:3] == "3.1"]
+    comparar(fc, salida, vectores)
+    comparar(sin_pooling, salida, vectores)
+    comparar(sin_pooling, fc, vectores)
     pausa("3.1: cabezas sobre la red congelada")
 
     print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
     datos = leer_aves(sesion)
-    ajustar(datos, cabeza, sesion)
-    comparar(ajuste, mejor, datos, sesion)  # la que más acierta en validación sin tocar la base
+    ajuste = ajustar(datos, salida.modelo, sesion)
+    # Con la que más acierta en validación sin tocar la red preentrenada.
+    comparar(ajuste, max(congeladas, key=lambda fila: fila.val), datos)
     pausa("3.2: ajuste fino")
 
 
@@ -575,7 +545,7 @@ def construir_base(preentrenada, lado=None):
         centrar_pesos(red)
     for capa in red.layers:
         if isinstance(capa, layers.BatchNormalization):
-            capa.trainable = False  # sus estadísticas son de ImageNet; 16 aves dan otras peores
+            capa.trainable = False  # las estadísticas de 16 aves serían peores que las suyas
     entrada = keras.Input((lado, lado, 3))
     return keras.Model(entrada, red(preentrenada.preprocesar(entrada)))
 
@@ -593,12 +563,9 @@ def centrar_pesos(modelo):
 def extraer(base, datos):
     """Dos Datos con lo que la base da de cada imagen, que pasa por ella una vez: mapas (n, 7, 7,
     2048), en float16, para 3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
-    mapas, vectores = [], []
-    for particion in (datos.train, datos.val, datos.test):
-        mapas.append(Conjunto(predecir(base, particion.x, "float16"), particion.y))
-        vectores.append(Conjunto(mapas[-1].x.mean((1, 2), dtype="float32"), particion.y))
-    clases_y_origen = datos.clases, datos.origen
-    return Datos(*mapas, *clases_y_origen), Datos(*vectores, *clases_y_origen)
+    mapas = [Conjunto(predecir(base, x, "float16"), y) for x, y in datos[:3]]
+    vectores = [Conjunto(x.mean((1, 2), dtype="float32"), y) for x, y in mapas]
+    return Datos(*mapas, *datos[3:]), Datos(*vectores, *datos[3:])
 
 
 # --- 3.1: cabezas sobre la red congelada ---------------------------------------------------------
@@ -611,8 +578,8 @@ CANALES = 256  # de las convoluciones de 3.1.B; la 1x1 quita 7/8 del coste de la
 
 
 def probar_cabeza(apartado, nombre, crear_capas, datos, sesion):
-    """Entrena, anota y devuelve una cabeza: lo que da la base -> las capas nuevas -> salida softmax
-    (n, clases). Todas se entrenan igual."""
+    """Entrena y anota una cabeza, de lo que da la base a (n, clases): las capas nuevas y la salida.
+    Todas se entrenan igual."""
     experimento = f"{sesion.preentrenada.nombre}, {nombre}"
     print(f"\n{apartado} {experimento}")
 
@@ -621,17 +588,13 @@ def probar_cabeza(apartado, nombre, crear_capas, datos, sesion):
         salida = layers.Dense(len(datos.clases), activation="softmax", dtype="float32")
         return keras.Sequential([entrada, *crear_capas(), salida])
 
-    cabeza = entrenar(
-        construir,
-        datos,
-        sesion.semilla,
-        # Los mapas están en float16.
-        [(sesion.alcance.epocas_cabezas, lambda x, y, azar: (x.astype("float32"), y))],
-        LOTE_CABEZA,
-        partial(adam_ciclo, TASA_CABEZA),
-    )
-    anotar_red(apartado, experimento, cabeza, datos, sesion, con_train=True)
-    return cabeza.modelo
+    # Los mapas están en float16.
+    fases = [(sesion.alcance.epocas_cabezas, lambda x, y, azar: (x.astype("float32"), y))]
+    optimizador = partial(adam_ciclo, TASA_CABEZA)
+    cabeza = entrenar(construir, datos, sesion.semilla, fases, LOTE_CABEZA, optimizador)
+    fila = anotar_red(apartado, experimento, cabeza, datos, sesion, con_train=True)
+    fila.modelo = cabeza.modelo  # de una de ellas parte el ajuste fino
+    return fila
 
 
 def capas_fc():
@@ -645,8 +608,7 @@ def capas_fc():
 
 
 def capas_sin_pooling():
-    """3.1.B: de los mapas (n, 7, 7, 2048) a (n, 6400). Sin avg_pool ni nada en su lugar, la salida
-    sabe en qué sitio está cada cosa."""
+    """3.1.B: de los mapas (n, 7, 7, 2048) a (n, 6400), que dicen en qué sitio está cada cosa."""
     return [
         layers.Conv2D(CANALES, 1, use_bias=False),
         layers.BatchNormalization(momentum=0.9),
@@ -673,19 +635,14 @@ def probar_clasificadores(vectores, sesion):
     """3.1.A con otros clasificadores. C y la contracción se eligen por validación cruzada en train,
     con todo lo demás ajustado dentro de los pliegues."""
     train, etiquetas = vectores.train.x, vectores.train.y.argmax(1)
-    pliegues = StratifiedKFold(
-        min(PLIEGUES, np.bincount(etiquetas).min()), shuffle=True, random_state=sesion.semilla
-    )
+    cuantos = min(PLIEGUES, np.bincount(etiquetas).min())
+    pliegues = StratifiedKFold(cuantos, shuffle=True, random_state=sesion.semilla)
     # Cada pliegue deja, como poco, la mitad de las imágenes: no puede haber más componentes.
     componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])
-    # SVC admite una función como kernel; np.inner calcula los productos de una vez: cinco veces más
-    # rápido que "linear".
+    # Con np.inner, el kernel lineal calcula todos los productos de una vez: cinco veces más rápido.
     svm = make_pipeline(Normalizer(), SVC(kernel=np.inner))
-    discriminante = make_pipeline(
-        Normalizer(),
-        PCA(componentes, svd_solver="covariance_eigh"),  # el más rápido aquí
-        LinearDiscriminantAnalysis("lsqr"),
-    )
+    pca = PCA(componentes, svd_solver="covariance_eigh")  # el más rápido aquí
+    discriminante = make_pipeline(Normalizer(), pca, LinearDiscriminantAnalysis("lsqr"))
     contracciones = {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES}
     bosque = RandomForestClassifier(
         ARBOLES, min_samples_leaf=HOJA, n_jobs=-1, random_state=sesion.semilla
@@ -728,22 +685,18 @@ LADO_AJUSTE = 192  # px a los que se llevan; una época cuesta tres cuartos (Tou
 
 def ajustar(datos, cabeza, sesion):
     """3.2. Entrena toda la red desde una cabeza ya entrenada, y no desde una al azar, cuyos
-    primeros gradientes no dicen nada de las aves."""
+    primeros gradientes no dicen nada de las aves. Devuelve su fila sin espejo."""
     base = construir_base(sesion.preentrenada)
     x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
     modelo = keras.Model(base.input, cabeza(x))
-    ajuste = entrenar(
-        lambda: modelo,
-        datos,
-        sesion.semilla,
-        [(sesion.alcance.epocas_ajuste, recortar_y_reflejar)],
-        LOTE_AJUSTE,
-        partial(adam_ciclo, TASA_AJUSTE),
-    )
-    experimento = f"{sesion.preentrenada.nombre}, {AJUSTE}"
-    anotar_red("3.2", experimento, ajuste, datos, sesion)
+    fases = [(sesion.alcance.epocas_ajuste, recortar_y_reflejar)]
+    optimizador = partial(adam_ciclo, TASA_AJUSTE)
+    ajuste = entrenar(lambda: modelo, datos, sesion.semilla, fases, LOTE_AJUSTE, optimizador)
+    experimento = f"{sesion.preentrenada.nombre}, ajuste fino"
+    fila = anotar_red("3.2", experimento, ajuste, datos, sesion)
     anotar_red("3.2", experimento, ajuste, datos, sesion, espejo=True)
     mostrarEvolucion(ajuste.hist, "Ajuste fino: evolución")
+    return fila
 
 
 def recortar_y_reflejar(x, y, azar):
@@ -780,44 +733,38 @@ def bonus(sesion):
 
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
     restringida = restringir(generalista.modelo)
-    maestras = [restringida]
-    en_las_25 = generalista._replace(
-        modelo=restringida, prob_val=predecir(restringida, datos.val.x)
-    )
-    fila_generalista = anotar_red(
-        "Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True
-    )
+    prob_val = predecir(restringida, datos.val.x)
+    en_las_25 = generalista._replace(modelo=restringida, prob_val=prob_val)
+    suya = anotar_red("Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True)
+    maestras, rivales = [restringida], [suya]
     especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # None sin el Apartado 2
-    rivales = [fila_generalista]
     if especialista:
         maestras.append(especialista.modelo)
         comite = Resultado(
             "Bonus",
             "Comité, 25 clases, con espejo",
             parametros=generalista.modelo.count_params() + especialista.parametros,
-            segundos=fila_generalista.segundos + especialista.segundos,
-            prob_val=(fila_generalista.prob_val + especialista.prob_val) / 2,
-            prob_test=(fila_generalista.prob_test + especialista.prob_test) / 2,
+            segundos=suya.segundos + especialista.segundos,
+            prob_val=(suya.prob_val + especialista.prob_val) / 2,
+            prob_test=(suya.prob_test + especialista.prob_test) / 2,
         )
         anotar(comite, datos, sesion)
-        comparar(comite.experimento, especialista.experimento, datos, sesion)
+        comparar(comite, especialista, datos)
         rivales += [especialista, comite]
 
     print(f"\n  Destilación: otra especialista aprende de {len(maestras)} maestras")
     destilada = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
     fila = anotar_red("Bonus", "Especialista destilada", destilada, datos, sesion, espejo=True)
     for rival in rivales:
-        comparar(fila.experimento, rival.experimento, datos, sesion)
+        comparar(fila, rival, datos)
     mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
     mostrar_confusion(f"{fila.experimento}: matriz de confusión", fila, datos)
     pausa("Bonus: resultados")
 
 
 def restringir(modelo):
-    """El modelo con la salida de las 25 primeras clases: da sus mismas probabilidades,
-    renormalizadas."""
-    configuracion = modelo.layers[-1].get_config() | {"units": CLASES}
-    salida = layers.Dense.from_config(configuracion)
+    """El modelo con solo las 25 primeras clases: sus mismas probabilidades, renormalizadas."""
+    salida = layers.Dense.from_config(modelo.layers[-1].get_config() | {"units": CLASES})
     restringido = keras.Model(modelo.input, salida(modelo.layers[-2].output))
     nucleo, sesgo = modelo.layers[-1].get_weights()
     salida.set_weights([nucleo[:, :CLASES], sesgo[:CLASES]])
@@ -829,14 +776,9 @@ def destilar(maestras, datos, epocas, semilla):
     (Hinton et al., 2015), con las imágenes como en la red final."""
     alumna = keras.models.clone_model(maestras[0])
     alumna.set_weights(maestras[0].get_weights())
-    return entrenar(
-        lambda: alumna,
-        datos,
-        semilla,
-        fases_de(RECETA_FINAL, epocas, partial(preguntar, maestras)),
-        LOTE,
-        partial(sgd_ciclo, TASA_DESTILACION),
-    )
+    fases = fases_de(RECETA_FINAL, epocas, partial(preguntar, maestras))
+    optimizador = partial(sgd_ciclo, TASA_DESTILACION)
+    return entrenar(lambda: alumna, datos, semilla, fases, LOTE, optimizador)
 
 
 def preguntar(maestras, lado, receta, x, y, azar):
@@ -872,10 +814,6 @@ class Lotes(keras.utils.PyDataset):
 
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))
-
-    def soltar(self):
-        """Se desprende de las imágenes: TensorFlow guarda cada PyDataset que ha pasado por fit."""
-        self.conjunto = None
 
 
 def comprobar_perdida(epoca, logs):
@@ -970,30 +908,23 @@ def anotar(fila, datos, sesion):
         confusion = metrics.confusion_matrix(y.argmax(1), prob.argmax(1), labels=clases)
         fila.detalles["confusion"] = confusion.tolist()
     sesion.resultados[fila.experimento] = fila
-    medidas = [f"{que} {escribir(v)}" for que, v, escribir in celdas(fila)[4:] if v is not None]
+    medidas = [f"{que} {texto}" for que, texto in [*celdas(fila).items()][4:] if texto != "—"]
     print(f"  → {fila.experimento} · {' · '.join(medidas)}")
     return fila
 
 
-def comparar(una, otra, datos, sesion):
-    """Dice y guarda cuánto más acierta un experimento que otro en test, con la p de McNemar."""
-    fila, rival = sesion.resultados[una], sesion.resultados[otra]
-    diferencia, contraste = fila.test - rival.test, f"{una} frente a {otra}"
-    p = mcnemar(datos.test.y, fila.prob_test, rival.prob_test)
+def comparar(fila, rival, datos):
+    """Dice y guarda cuánto más acierta una fila que otra en test, con la p del contraste exacto de
+    McNemar (1947), que es de estas imágenes: no dice nada de otra semilla."""
+    real, contraste = datos.test.y.argmax(1), f"{fila.experimento} frente a {rival.experimento}"
+    acierta, acierta_el_rival = (r.prob_test.argmax(1) == real for r in (fila, rival))
+    solo_una = (acierta & ~acierta_el_rival).sum()
+    solo_otra = (acierta_el_rival & ~acierta).sum()
+    p = float(binomtest(solo_una, max(1, solo_una + solo_otra)).pvalue)  # si coinciden, 1
+    diferencia = fila.test - rival.test
     fila.detalles[contraste] = {"diferencia": diferencia, "p": p}
     puntos = en_puntos(diferencia, "test", contraste, datos)
     print(f"  {contraste}: {puntos}; McNemar, p = {decimal(p, 4)}.")
-
-
-def mcnemar(y, prob_a, prob_b):
-    """Valor p del contraste exacto de McNemar (1947) entre dos redes sobre las mismas imágenes; las
-    tres matrices son (n, clases). No dice nada de otra semilla."""
-    real = y.argmax(1)
-    acierta_a, acierta_b = prob_a.argmax(1) == real, prob_b.argmax(1) == real
-    solo_a, solo_b = int((acierta_a & ~acierta_b).sum()), int((acierta_b & ~acierta_a).sum())
-    if solo_a + solo_b == 0:
-        return 1.0
-    return float(binomtest(solo_a, solo_a + solo_b).pvalue)
 
 
 # ===== TEXTOS Y TABLAS ===========================================================================
@@ -1042,9 +973,9 @@ def de_la_memoria(cual, origen):
 
 
 def celdas(fila):
-    """Las de una fila de RESUMEN: [(título, valor o None, cómo se escribe)]."""
+    """Las de una fila de RESUMEN, {título: texto}; «—» es «no medido»."""
     de_test = None if fila.test is None else de_la_memoria(fila.experimento, fila.origen)
-    return [
+    valores = (
         ("Apartado", fila.apartado, str),
         ("Experimento", fila.experimento, str),
         ("Parámetros", fila.parametros, partial(decimal, cifras=0)),
@@ -1055,20 +986,17 @@ def celdas(fila):
         ("Test", fila.test, porcentaje),
         ("Memoria", de_test, str),
         ("Pérdida", fila.perdida, partial(decimal, cifras=3)),
-    ]
+    )
+    return {titulo: "—" if v is None else escribir(v) for titulo, v, escribir in valores}
 
 
 def imprimir_tabla(filas):
-    """Tabla alineada de unos Resultado; «—» es «no medido»."""
-    tabla = [[nombre for nombre, _, _ in celdas(filas[0])]] if filas else []
-    for fila in filas:
-        escritas = ["—" if v is None else escribir(v) for _, v, escribir in celdas(fila)]
-        tabla.append(escritas)
+    """Tabla alineada de unos Resultado."""
+    tabla = [[*celdas(Resultado("", ""))], *([*celdas(fila).values()] for fila in filas)]
     anchos = [max(map(len, columna)) for columna in zip(*tabla)]
     for numero, renglon in enumerate(tabla):
-        izquierda = [celda.ljust(ancho) for celda, ancho in zip(renglon[:2], anchos)]
-        derecha = [celda.rjust(ancho) for celda, ancho in zip(renglon[2:], anchos[2:])]
-        print("  ".join(izquierda + derecha).rstrip())
+        textos = [f"{t:{lado}{ancho}}" for t, lado, ancho in zip(renglon, "<<>>>>>>>>", anchos)]
+        print("  ".join(textos).rstrip())
         if numero == 0:
             print("-" * (sum(anchos) + 2 * len(anchos) - 2))
 
@@ -1140,12 +1068,9 @@ def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
     """Pérdida y aciertos por época, en train, tal como se entrena, y en validación."""
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
-        for clave, trazo, particion in (
-            (medida, "o-", "Entrenamiento"),
-            (f"val_{medida}", "s-", "Validación"),
-        ):
-            valores = hist.history[clave]
-            eje.plot(range(1, len(valores) + 1), valores, trazo, ms=3, label=particion)
+        epocas = range(1, len(hist.history[medida]) + 1)
+        eje.plot(epocas, hist.history[medida], "o-", ms=3, label="Entrenamiento")
+        eje.plot(epocas, hist.history[f"val_{medida}"], "s-", ms=3, label="Validación")
         eje.set(xlabel="Época", ylabel=rotulo)
         eje.xaxis.get_major_locator().set_params(integer=True)
         eje.yaxis.set_major_formatter(PORCENTAJES if medida == "accuracy" else DECIMALES)
@@ -1171,7 +1096,7 @@ def mostrar_confusion(nombre, fila, datos):
         include_values=False,
         xticks_rotation="vertical",
         cmap="Blues",
-        im_kw={"norm": PowerNorm(0.5, 0, 1)},  # en todas igual; con la raíz se ven los fallos
+        im_kw={"norm": PowerNorm(0.5, 0, 1)},  # con la raíz se ven también los fallos
         ax=eje,
     )
     eje.images[0].colorbar.ax.yaxis.set_major_formatter(PORCENTAJES)
@@ -1198,8 +1123,6 @@ def con_remedio(que, remedio):
     """Convierte cualquier error al leer o escribir en un ErrorEntrada que dice cómo se arregla."""
     try:
         yield
-    except ErrorEntrada:
-        raise
     except Exception as error:  # un fichero dañado puede lanzar cualquier cosa
         motivo = (getattr(error, "strerror", None) or str(error) or repr(error)).splitlines()[0]
         raise ErrorEntrada(f"{que}: {motivo}; {remedio}") from error
@@ -1254,26 +1177,12 @@ def de_donde_sale(ruta):
     return next(suyos, ruta)
 
 
-def nombrar_sobras(leidas):
-    """Dice qué hay en imagenes/ que no se ha leído; leidas son rutas."""
-    leidas, sobran = [de_donde_sale(leida) for leida in leidas], []
-    for ruta in sorted(carpeta_imagenes().glob("[!.]*")):
-        se_lee = any(leida.is_relative_to(ruta) for leida in leidas)
-        if not se_lee and not ruta.name.lower().startswith("readme"):
-            sobran.append(ruta.name)
-    if sobran:
-        print(f"  Sin usar en {carpeta_imagenes()}: {', '.join(sobran)}.")
-
-
 def conseguir(encontrar, nombre, urls, huella, parecido):
     """Lo que encontrar halla en imagenes/ o en un archivo que descarga; None si no hay red."""
     hallado = encontrar(carpeta_imagenes())
-    if hallado:
-        return hallado
-    carpeta = descargar(nombre, urls, huella, parecido, extract=True)
-    hallado = carpeta and encontrar(carpeta)
-    if carpeta and not hallado:
-        raise ErrorEntrada(f"{carpeta}: está incompleta; bórrela, y se descargará otra vez")
+    if not hallado:
+        carpeta = descargar(nombre, urls, huella, parecido, extract=True)
+        hallado = carpeta and encontrar(carpeta)
     return hallado
 
 
@@ -1342,8 +1251,7 @@ def cargarImagenes(cifar=None, num_clases=CLASES):
 
 def leer_cifar(por_clase=None):
     """El Cifar de imagenes/, de la caché de Keras o de su descarga; si no, sintético."""
-    # El nombre es el que le da Keras, por si ya lo ha descargado.
-    nombre = "cifar-100-python-target"
+    nombre = "cifar-100-python-target"  # el que le da Keras, por si ya lo ha descargado
     carpeta = conseguir(encontrar_cifar, nombre, CIFAR_URLS, CIFAR_SHA256, "cifar.?100")
     if not carpeta:
         figuras = imagenes_sinteticas(100, 32, por_clase or 50, por_clase or 30, semilla=0)
@@ -1351,8 +1259,8 @@ def leer_cifar(por_clase=None):
     x_y = []
     for nombre, minimo in (("train", 2), ("test", 1)):  # de train, una imagen es de validación
         x, y = leer_lote(carpeta / nombre, minimo)
-        orden = orden_canonico(x, y)[:: max(1, len(x) // (100 * (por_clase or len(x))))]
-        x_y += [x[orden], y[orden]]
+        cada = max(1, len(x) // (100 * (por_clase or len(x))))
+        x_y += [x[::cada], y[::cada]]
     with con_remedio(carpeta / "meta", REMEDIO_CIFAR):
         nombres = leer_pickle(carpeta / "meta")["fine_label_names"]
         nombres = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in nombres)
@@ -1375,15 +1283,12 @@ def encontrar_cifar(raiz):
 class LectorDePickle(pickle.Unpickler):
     """Lee un pickle sin ejecutar nada de él: solo admite lo que reconstruye matrices y bytes."""
 
-    ADMITE = {
-        "numpy": ("ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar"),
-        "_codecs": ("encode",),
-        "builtins": ("bytes", "bytearray"),
-        "__builtin__": ("bytes", "bytearray"),  # así los llama Python 2
-    }
+    MODULOS = ("numpy", "_codecs", "builtins", "__builtin__")  # el último, de Python 2
+    NOMBRES = ("ndarray", "dtype", "_reconstruct", "_frombuffer", "scalar")
+    NOMBRES += ("encode", "bytes", "bytearray")
 
     def find_class(self, modulo, nombre):
-        if nombre in self.ADMITE.get(modulo.split(".")[0], ()):
+        if modulo.split(".")[0] in self.MODULOS and nombre in self.NOMBRES:
             return super().find_class(modulo, nombre)
         raise pickle.UnpicklingError(f"contiene {modulo}.{nombre}, que no es un dato")
 
@@ -1396,26 +1301,19 @@ def leer_pickle(fichero):
 
 
 def leer_lote(fichero, minimo):
-    """Imágenes uint8 (n, 32, 32, 3) y clases finas (n,) de un pickle de CIFAR-100. ErrorEntrada si
-    no lo son o si alguna clase no llega a ese mínimo de imágenes."""
+    """Imágenes uint8 (n, 32, 32, 3) y clases finas (n,) de un pickle de CIFAR-100, en el orden de
+    las clases y de los bytes de la imagen: con otro en el fichero, la partición es la misma."""
     with con_remedio(fichero, REMEDIO_CIFAR):
         leido = leer_pickle(fichero)
-        if not {"data", "fine_labels"} <= leido.keys():
-            raise ValueError("le faltan las imágenes o las clases finas")
-        x, y = np.asarray(leido["data"]), np.asarray(leido["fine_labels"]).reshape(-1)
-        if x.dtype != np.uint8 or x.shape != (len(x), 3 * 32 * 32):
-            raise ValueError("las imágenes no son filas de 3.072 bytes")
-        if y.dtype.kind not in "iu" or len(y) != len(x) or y.min() < 0 or y.max() > 99:
-            raise ValueError("no hay una clase, de 0 a 99, por imagen")
-        if np.bincount(y, minlength=100).min() < minimo:
+        x, y = np.asarray(leido.get("data")), np.asarray(leido.get("fine_labels")).reshape(-1)
+        if x.dtype != np.uint8 or x.shape != (len(y), 3 * 32 * 32):
+            raise ValueError("no tiene una imagen de 3.072 bytes por cada clase fina")
+        clases, cuantas = np.unique(y, return_counts=True)
+        if y.dtype.kind not in "iu" or clases.tolist() != [*range(100)] or cuantas.min() < minimo:
             raise ValueError("no tiene imágenes de las 100 clases")
-    return x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), y
-
-
-def orden_canonico(x, y):
-    """Índices por clase y por los bytes de la imagen: con los ficheros en otro orden, la partición
-    es la misma."""
-    return np.array(sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes())))
+    x = x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    orden = sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes()))
+    return x[orden], y[orden]
 
 
 # --- Aves de Caltech-UCSD ------------------------------------------------------------------------
@@ -1423,6 +1321,7 @@ def orden_canonico(x, y):
 AVES_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"  # 1,1 GB
 AVES_MD5 = "97eceeb196236b17998738112f37df78"
 REMEDIO_LISTA = "corrija la lista o cópiela otra vez"
+RUTA = r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)"  # «clase/imagen»
 MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la validación cruzada
 MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
 ESPECIES_SINTETICAS = 10
@@ -1432,8 +1331,7 @@ Aves = namedtuple("Aves", "carpeta train test listas")
 
 
 def buscar_aves(especies):
-    """Las Aves de imagenes/, de la caché de Keras o de la descarga; sin red, None. Con especies,
-    solo las primeras y con pocas imágenes."""
+    """Las Aves que se consigan; sin red, None. Con especies, las primeras y con pocas imágenes."""
     aves = conseguir(encontrar_aves, "CUB_200_2011.tgz", (AVES_URL,), AVES_MD5, "cub.?200")
     if aves and especies:
         train, test = [], []
@@ -1476,8 +1374,7 @@ def cargarDatos(path, aves=None):
 
 
 def leerImagenes(vec_imagenes, path):
-    """Imágenes uint8 (n, 224, 224, 3), del centro de unas fotos de path, y sus clases por nombre
-    (n,)."""
+    """Imágenes uint8 (n, 224, 224, 3), el centro de unas fotos de path, y sus clases (n,)."""
 
     def leer(ruta):
         with con_remedio(Path(path) / ruta, "cópiela otra vez o quítela de las listas"):
@@ -1514,28 +1411,21 @@ def encontrar_aves(raiz):
 
 
 def leer_listas(lista):
-    """(train, test), rutas «clase/imagen», de train.txt y test.txt o de CUB-200-2011: images.txt
-    tiene «17 001.Nombre/imagen.jpg», y train_test_split.txt, «17 1» si es de train, o «17 0».
-    ErrorEntrada si con ellas no se puede entrenar y medir."""
-    carpeta = lista.parent
+    """(train, test), rutas «clase/imagen», de train.txt y test.txt o de CUB-200-2011, cuyo
+    train_test_split.txt dice de cada imagen de images.txt si es de train. ErrorEntrada si con ellas
+    no se puede entrenar y medir."""
+    carpeta, problema = lista.parent, None
     if lista.name == "train.txt":
         ficheros = lista, carpeta / "test.txt"
-        train, test = ([leer_ruta(linea, f) for linea in leer_lineas(f)] for f in ficheros)
+        train, test = (leer_lineas(fichero, RUTA, "clase/imagen.jpg") for fichero in ficheros)
     else:
-        columnas = []
-        for fichero in (carpeta / "images.txt", lista):
-            with con_remedio(fichero, REMEDIO_LISTA):
-                columnas.append(dict(linea.split(maxsplit=1) for linea in leer_lineas(fichero)))
-        rutas, particion = columnas
-        if rutas.keys() != particion.keys() or not set(particion.values()) <= {"0", "1"}:
-            problema = "no dice, de cada id de images.txt, si es de train, 1, o de test, 0"
-            raise ErrorEntrada(f"{lista}: {problema}; {REMEDIO_LISTA}")
-        train, test = (
-            [leer_ruta(rutas[i], carpeta / "images.txt") for i in rutas if particion[i] == cual]
-            for cual in "10"
-        )
+        de_imagen = leer_lineas(carpeta / "images.txt", rf"\S+\s+{RUTA}", "17 clase/imagen.jpg")
+        rutas = dict(linea.split(maxsplit=1) for linea in de_imagen)
+        particion = dict(linea.split() for linea in leer_lineas(lista, r"\S+\s+[01]", "17 1"))
+        if rutas.keys() != particion.keys():
+            raise ErrorEntrada(f"{lista}: sus números no son los de images.txt; {REMEDIO_LISTA}")
+        train, test = ([rutas[i] for i in rutas if particion[i] == cual] for cual in "10")
     clases, cuantas = np.unique([ruta.split("/")[0] for ruta in train], return_counts=True)
-    problema = None
     if not (train and test):
         problema = "train o test no tiene imágenes"
     elif set(train) & set(test):
@@ -1551,19 +1441,16 @@ def leer_listas(lista):
     return train, test
 
 
-def leer_lineas(fichero):
-    """Líneas no vacías y no repetidas de un texto en UTF-8."""
+def leer_lineas(fichero, patron, ejemplo):
+    """Las líneas de un texto en UTF-8, cada una una vez y con / en lugar de \\. ErrorEntrada si
+    alguna no sigue el patrón, del que se da un ejemplo."""
     with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
-        lineas = [linea.strip() for linea in fichero.read_text("utf-8-sig").splitlines()]
-    return list(dict.fromkeys(linea for linea in lineas if linea))
-
-
-def leer_ruta(linea, fichero):
-    """«clase/imagen» de una línea, con barras / o \\, o ErrorEntrada."""
-    ruta = linea.replace("\\", "/")
-    if not re.fullmatch(r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)", ruta, re.I):
-        raise ErrorEntrada(f"{fichero}: «{linea}» no es «clase/imagen.jpg»; escriba así cada línea")
-    return ruta
+        texto = fichero.read_text("utf-8-sig").replace("\\", "/")
+        lineas = dict.fromkeys(linea.strip() for linea in texto.splitlines() if linea.strip())
+        for linea in lineas:
+            if not re.fullmatch(patron, linea, re.I):
+                raise ValueError(f"«{linea}» no es como «{ejemplo}»")
+    return list(lineas)
 
 
 # --- Pesos, partición y datos sintéticos ---------------------------------------------------------
@@ -1596,8 +1483,7 @@ def partir(x, y, x_test, y_test, clases, origen, semilla):
 
 
 def mascara_validacion(etiquetas, semilla):
-    """Máscara (n,) del 10 % de validación. Cada clase se sortea aparte: las 25 apartan las mismas
-    imágenes solas que entre las 100."""
+    """Máscara (n,) de la validación. Cada clase se sortea aparte, y no importa cuáles más haya."""
     mascara = np.zeros(len(etiquetas), bool)
     for clase in np.unique(etiquetas):
         indices = np.flatnonzero(etiquetas == clase)
@@ -1610,9 +1496,7 @@ def mascara_validacion(etiquetas, semilla):
 # Una forma es el radio de su borde, 1 como mucho, según lo que se ha girado desde una punta hacia
 # la siguiente, de 0 a 1.
 FORMAS = {
-    "polígono": lambda giro, puntas: (
-        np.cos(np.pi / puntas) / np.cos((2 * giro - 1) * np.pi / puntas)
-    ),
+    "polígono": lambda giro, n: np.cos(np.pi / n) / np.cos((2 * giro - 1) * np.pi / n),
     "estrella": lambda giro, puntas: 0.35 + 0.65 * abs(2 * giro - 1),
     "flor": lambda giro, puntas: 0.3 + 0.7 * abs(np.cos(giro * np.pi)),
     "engranaje": lambda giro, puntas: np.where(abs(giro - 0.5) < 0.25, 1.0, 0.6),
@@ -1647,8 +1531,7 @@ def imagenes_sinteticas(clases, lado, por_clase_train, por_clase_test, semilla):
 
 
 def dibujar(forma, relleno, puntas, colores, lado, azar):
-    """Una imagen uint8 (lado, lado, 3) de una figura de lugar, tamaño, giro, luz y colores
-    sorteados."""
+    """Una figura de lugar, tamaño, giro, luz y colores sorteados: uint8 (lado, lado, 3)."""
     y, x = np.mgrid[-1 : 1 : lado * 1j, -1 : 1 : lado * 1j].astype("float32")[..., None]
     primero, segundo, fondo = colores + azar.normal(0, 45, (3, 3))
     en_x, en_y, desfase = azar.uniform(-4, 4, (3, 3))  # de una onda por canal
@@ -1807,13 +1690,19 @@ def cargar_todo(sesion, partes):
     elif not leidas:
         sesion.alcance = SINTETICO
         origenes.append("Con datos SINTÉTICOS se entrenan menos épocas.")
-    nombrar_sobras([ruta for ruta in (*leidas, sesion.preentrenada.fichero) if ruta])
+    leidas = [de_donde_sale(ruta) for ruta in (*leidas, sesion.preentrenada.fichero) if ruta]
+    sobran = []
+    for ruta in sorted(carpeta_imagenes().glob("[!.]*")):
+        es_leeme = ruta.name.lower().startswith("readme")
+        if not es_leeme and not any(leida.is_relative_to(ruta) for leida in leidas):
+            sobran.append(ruta.name)
+    if sobran:
+        print(f"  Sin usar en {carpeta_imagenes()}: {', '.join(sobran)}.")
     return "\n".join(origenes)
 
 
 def ejecutar(argumentos=None):
-    """main con códigos de salida: 0; 1 si lo que da una red no es un número; 2 si una entrada está
-    mal; 130 tras Ctrl-C."""
+    """main con códigos de salida: 0; 1, error de cálculo; 2, entrada incorrecta; 130, Ctrl-C."""
     for salida in (sys.stdout, sys.stderr):
         if hasattr(salida, "reconfigure"):  # un terminal sin acentos no detiene la práctica
             salida.reconfigure(errors="replace", line_buffering=True)

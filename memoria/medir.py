@@ -93,7 +93,7 @@ def medir_controles(semilla):
     )
     sesion.preentrenada = dividiendo
     _, vectores = p.extraer(p.construir_base(dividiendo, p.LADO_AVES), aves)
-    p.probar_cabeza("3.1.A", p.SALIDA, list, vectores, sesion)
+    p.probar_cabeza("3.1.A", "solo la salida", list, vectores, sesion)
     return de_la_sesion(sesion)
 
 

@@ -122,12 +122,12 @@ def medir_memoria():
     pocas = [p.Conjunto(datos.train.x[:64].copy(), datos.train.y[:64])] * 3
     pocas = p.Datos(*pocas, *datos[3:])
     del datos  # como en apartado3, que para el ajuste fino las lee otra vez
-    cabeza = p.probar_cabeza("3.1.A", p.SALIDA, list, vectores, sesion)
-    p.probar_cabeza("3.1.B", p.SIN_POOLING, p.capas_sin_pooling, mapas, sesion)
+    cabeza = p.probar_cabeza("3.1.A", "A", list, vectores, sesion)
+    p.probar_cabeza("3.1.B", "B", p.capas_sin_pooling, mapas, sesion)
     del mapas
     p.probar_clasificadores(vectores, sesion)
     decir_memoria("las cabezas")
-    p.ajustar(pocas, cabeza, sesion)
+    p.ajustar(pocas, cabeza.modelo, sesion)
     decir_memoria("el ajuste fino")
 
 

@@ -223,7 +223,7 @@ def test_sin_datos_y_sin_red_todo_es_sintetico_o_aleatorio_y_lo_dice(capsys, sin
 
 AVES = dict.fromkeys(("anidada", "tgz_aves", "barras", "enlaces"), "56 imágenes de 4 especies")
 CIFAR = dict.fromkeys(("kaggle_cifar", "py3_protocolo2"), "1.300 imágenes de 100 clases")
-CASOS_CONOCIDOS = AVES | CIFAR | {"con_etiqueta": "jpg 1» no es «clase/imagen.jpg»; escriba así"}
+CASOS_CONOCIDOS = AVES | CIFAR | {"con_etiqueta": "jpg 1» no es como «clase/imagen.jpg»"}
 
 
 @pytest.mark.skipif(not CASOS.is_dir(), reason=f"necesita {CASOS}")
@@ -471,19 +471,34 @@ def por(patron, nuevo):
     return lambda contenido: re.sub(patron, lambda _: nuevo, contenido)
 
 
+BARRA = "\\"
 SALEN = "../a.jpg", "..\\..\\a.jpg", "Ave/../../a.jpg", "/etc/a.jpg", "\\ave\\a.jpg", "C:\\a\\a.jpg"
 NO_SON = "c:ave/a.jpg", "suelta.jpg", "una/dos/a.jpg", "Ave/a.txt", "Ave/a.jpg 1", "Ave/.a.jpg"
-NO_ES = "» no es «clase/imagen.jpg»; escriba así cada línea"
-ID_2011 = "train_test_split.txt: no dice, de cada id"
+NO_ES = "» no es como «clase/imagen.jpg»; corrija la lista"
 AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     **{
-        linea: ("curso", "train.txt", por(rb"\Z", linea.encode()), f"train.txt: «{linea}{NO_ES}")
+        linea: (
+            "curso",
+            "train.txt",
+            por(rb"\Z", linea.encode()),
+            f"train.txt: «{linea.replace(BARRA, '/')}{NO_ES}",
+        )
         for linea in (*SALEN, *NO_SON)
     },
     "línea sin ruta": ("2011", "images.txt", por(rb"\Z", b"19"), "images.txt: "),
-    "ruta de 2011": ("2011", "images.txt", por(b" 001", b" ../001"), "images.txt: «../001"),
-    "falta un id": ("2011", "train_test_split.txt", por(rb"\A1 1\n", b""), ID_2011),
-    "ni train ni test": ("2011", "train_test_split.txt", por(rb"\A1 1", b"1 2"), ID_2011),
+    "ruta de 2011": ("2011", "images.txt", por(b" 001", b" ../001"), "images.txt: «1 ../001"),
+    "falta un id": (
+        "2011",
+        "train_test_split.txt",
+        por(rb"\A1 1\n", b""),
+        "train_test_split.txt: sus números",
+    ),
+    "ni train ni test": (
+        "2011",
+        "train_test_split.txt",
+        por(rb"\A1 1", b"1 2"),
+        "split.txt: «1 2» no es como «17 1»",
+    ),
     "UTF-16": ("curso", "test.txt", por(rb"\A", b"\xff\xfe"), "test.txt: "),
     "UTF-16 sin BOM": ("curso", "test.txt", por(b"", b"\0"), "test.txt: "),
     "de Windows": ("curso", "test.txt", por(b"Black", b"P\xe1jaro"), "test.txt: "),

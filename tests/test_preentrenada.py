@@ -146,7 +146,7 @@ def test_cada_cabeza_es_la_que_se_dice_y_aprende_un_problema_facil(
 ):
     monkeypatch.setattr(p, "TASA_CABEZA", 0.05)  # son quince pasos
     sesion = p.Sesion(7, replace(p.RAPIDO, epocas_cabezas=15), DIMINUTA)
-    cabeza = p.probar_cabeza("3.1", "cabeza", crear_capas, problema(forma), sesion)
+    cabeza = p.probar_cabeza("3.1", "cabeza", crear_capas, problema(forma), sesion).modelo
     fila = sesion.resultados["Diminuta, cabeza"]
     assert fila.train > 0.8 and fila.val > 0.8 and fila.test > 0.8
     assert " ".join(type(capa).__name__ for capa in cabeza.layers) == tipos

@@ -110,9 +110,7 @@ def test_con_parada_queda_la_mejor_epoca_y_si_no_la_ultima(fases, paciencia, aci
     val = p.Conjunto(x, np.eye(2, dtype="float32")[[1, 1, 1, 0, 0, 0]])
     pasos, parada = [], None
     if paciencia:
-        parada = keras.callbacks.EarlyStopping(
-            "val_accuracy", mode="max", patience=paciencia, restore_best_weights=True
-        )
+        parada = {"monitor": "val_accuracy", "mode": "max", "patience": paciencia}
     entrenada = p.entrenar(
         construir=lambda: red,
         datos=p.Datos(train, val, None, ("a", "b"), ()),
@@ -203,11 +201,10 @@ def test_basenet_queda_en_su_mejor_epoca_y_una_receta_solo_para_si_lo_dice(sesio
     epocas = [sum(cuantas for cuantas, _ in llamada.fases) for llamada in llamadas]
     assert epocas == [sesion.alcance.epocas_basenet, 9, 9, 9]
     paradas = [
-        a and (a.monitor, a.patience, a.restore_best_weights)
-        for a in (llamada.parada for llamada in llamadas)
+        a and (a["monitor"], a["patience"]) for a in (llamada.parada for llamada in llamadas)
     ]
     # Keras vigila la pérdida si no se le dice otra cosa.
-    assert paradas == [("val_accuracy", epocas[0], True), None, ("val_loss", 2, True), None]
+    assert paradas == [("val_accuracy", epocas[0]), None, ("val_loss", 2), None]
     assert llamadas[1].optimizador is UNA_ETAPA.optimizador
 
 
