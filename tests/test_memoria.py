@@ -128,7 +128,7 @@ def test_la_memoria_lleva_cada_comparacion_con_su_diferencia_y_su_p(pdf):
     for fila in DE_LA_7:
         for contraste, medido in fila["detalles"].items():
             if " frente a " in contraste and "BaseNet, " not in contraste:
-                puntos = p.decimal(100 * medido["diferencia"], 1, "+").replace("-", "−")
+                puntos = p.decimal(100 * medido["diferencia"], 1).replace("-", "−")
                 assert puntos in pdf, contraste
 
 
