@@ -214,7 +214,6 @@ def test_sin_datos_y_sin_red_todo_es_sintetico_o_aleatorio_y_lo_dice(capsys, sin
     assert aves.clases[:2] == ("polígono de 6 a rayas", "polígono de 5 con disco")
     assert aves.origen[::2] == ("aves SINTÉTICAS", "pesos ALEATORIOS")
     assert "CIFAR-100 SINTÉTICO" in salida and "aves SINTÉTICAS" in salida
-    assert sesion.alcance == p.SINTETICO and "datos SINTÉTICOS se entrenan menos épocas" in salida
     for url in (p.CIFAR_URLS[0], p.AVES_URL, p.RESNET50.url):
         assert salida.count(f"Sin red: no se puede descargar {url}") == 1
 
@@ -256,7 +255,6 @@ def test_cifar_se_usa_este_como_este(caso, aislado, capsys):
     sesion, salida = cargar(capsys, "1")
     x, y, *_ = sesion.cifar
     assert "CIFAR-100, 2.300 imágenes de 100 clases" in salida and "Sin usar" not in salida
-    assert sesion.alcance == p.COMPLETO and "SINTÉTICO" not in salida
     assert np.array_equal(y, np.repeat(np.arange(100), POR_CLASE)) and (x[:, 0, 0, 0] == y).all()
     assert sorted(aislado.rglob("*")) == estaban  # se descomprime en la caché
 
@@ -471,34 +469,23 @@ def por(patron, nuevo):
     return lambda contenido: re.sub(patron, lambda _: nuevo, contenido)
 
 
-BARRA = "\\"
+def no_es(linea):
+    con_barras = linea.replace("\\", "/")
+    return f"train.txt: «{con_barras}» no es como «clase/imagen.jpg»; corrija la lista"
+
+
 SALEN = "../a.jpg", "..\\..\\a.jpg", "Ave/../../a.jpg", "/etc/a.jpg", "\\ave\\a.jpg", "C:\\a\\a.jpg"
 NO_SON = "c:ave/a.jpg", "suelta.jpg", "una/dos/a.jpg", "Ave/a.txt", "Ave/a.jpg 1", "Ave/.a.jpg"
-NO_ES = "» no es como «clase/imagen.jpg»; corrija la lista"
+PARTICION = "train_test_split.txt"
 AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     **{
-        linea: (
-            "curso",
-            "train.txt",
-            por(rb"\Z", linea.encode()),
-            f"train.txt: «{linea.replace(BARRA, '/')}{NO_ES}",
-        )
+        linea: ("curso", "train.txt", por(rb"\Z", linea.encode()), no_es(linea))
         for linea in (*SALEN, *NO_SON)
     },
     "línea sin ruta": ("2011", "images.txt", por(rb"\Z", b"19"), "images.txt: "),
     "ruta de 2011": ("2011", "images.txt", por(b" 001", b" ../001"), "images.txt: «1 ../001"),
-    "falta un id": (
-        "2011",
-        "train_test_split.txt",
-        por(rb"\A1 1\n", b""),
-        "train_test_split.txt: sus números",
-    ),
-    "ni train ni test": (
-        "2011",
-        "train_test_split.txt",
-        por(rb"\A1 1", b"1 2"),
-        "split.txt: «1 2» no es como «17 1»",
-    ),
+    "falta un id": ("2011", PARTICION, por(rb"\A1 1\n", b""), f"{PARTICION}: sus números"),
+    "ni train ni test": ("2011", PARTICION, por(rb"\A1 1", b"1 2"), "«1 2» no es como «17 1»"),
     "UTF-16": ("curso", "test.txt", por(rb"\A", b"\xff\xfe"), "test.txt: "),
     "UTF-16 sin BOM": ("curso", "test.txt", por(b"", b"\0"), "test.txt: "),
     "de Windows": ("curso", "test.txt", por(b"Black", b"P\xe1jaro"), "test.txt: "),
