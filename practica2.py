@@ -515,7 +515,6 @@ def apartado3(sesion):
 
 ESCALA_RAMAS = 0.2  # de las ramas residuales, si los pesos son aleatorios
 
-
 # Una red de keras.applications sin su cabeza, de dónde se descargan sus pesos, el MD5 de los de
 # ImageNet y lo que encuentra buscar_pesos: el fichero (None: pesos aleatorios) y cómo se llaman.
 RedPreentrenada = namedtuple(
@@ -1059,10 +1058,9 @@ def comparar(fila, rival, datos):
     diferencia = fila.test - rival.test
     p = mcnemar(datos.test.y, fila.prob_test, rival.prob_test)
     fila.detalles[f"frente a {rival.experimento}"] = {"diferencia": diferencia, "p": p}
-    nombres, puntos = f"«{fila.experimento}» frente a «{rival.experimento}»", 100 * diferencia
-    print(
-        f"  {nombres}: {decimal(puntos, signo='+')} puntos en test (McNemar, p = {decimal(p, 4)})."
-    )
+    nombres = f"«{fila.experimento}» frente a «{rival.experimento}»"
+    puntos = decimal(100 * diferencia, signo="+")
+    print(f"  {nombres}: {puntos} puntos en test (McNemar, p = {decimal(p, 4)}).")
 
 
 def mcnemar(y, prob_a, prob_b):
@@ -1348,9 +1346,10 @@ def de_donde_sale(ruta):
 def conseguir(encontrar, nombre, urls, huella, parecido):
     """Lo que encontrar halla en imagenes/ o en un archivo que descarga; None si no hay red."""
     hallado = encontrar(carpeta_imagenes())
-    if not hallado:
-        carpeta = descargar(nombre, urls, huella, parecido, extract=True)
-        hallado = carpeta and encontrar(carpeta)
+    if not hallado and (carpeta := descargar(nombre, urls, huella, parecido, extract=True)):
+        hallado = encontrar(carpeta)
+        if not hallado:
+            raise ErrorEntrada(f"{carpeta}: no tiene lo que se esperaba; bórrela y pruebe otra vez")
     return hallado
 
 
@@ -1427,8 +1426,11 @@ def leer_cifar(por_clase=None):
     x_y = []
     for nombre, minimo in (("train", 2), ("test", 1)):  # de train, una imagen es de validación
         x, y = leer_lote(carpeta / nombre, minimo)
-        cada = max(1, len(x) // (100 * (por_clase or len(x))))
-        x_y += [x[::cada], y[::cada]]
+        if por_clase:  # tantas de cada clase, y salteadas
+            de_cada = (np.flatnonzero(y == clase) for clase in range(100))
+            pocas = np.concatenate([i[:: max(1, len(i) // por_clase)][:por_clase] for i in de_cada])
+            x, y = x[pocas], y[pocas]
+        x_y += [x, y]
     with con_remedio(carpeta / "meta", REMEDIO_CIFAR):
         nombres = leer_pickle(carpeta / "meta")["fine_label_names"]
         nombres = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in nombres)
@@ -1661,8 +1663,7 @@ def mascara_validacion(etiquetas, semilla):
     return mascara
 
 
-# Una forma es el radio de su borde, 1 como mucho, según lo que se ha girado desde una punta hacia
-# la siguiente, de 0 a 1.
+# Una forma: el radio de su borde, hasta 1, según el giro de una punta a la siguiente, de 0 a 1.
 FORMAS = {
     "polígono": lambda giro, n: np.cos(np.pi / n) / np.cos((2 * giro - 1) * np.pi / n),
     "estrella": lambda giro, puntas: 0.35 + 0.65 * abs(2 * giro - 1),
