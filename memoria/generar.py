@@ -4,8 +4,8 @@
     python memoria/generar.py --medir practica/7,imagenet/8     mide antes esas partes (horas)
 
 Las partes y lo que mide cada una están en medir.py. Cada una se mide en un proceso propio y se
-guarda en resultados.json al acabar, con el commit, la fecha y la máquina. De ahí salen las figuras
-y las cifras del PDF, las que RESUMEN pone junto a las suyas y la tabla del README.
+guarda en resultados.json al acabar, con el commit, la fecha y la máquina. De ahí salen el PDF, las
+cifras que RESUMEN pone junto a las suyas y la tabla del README.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
@@ -27,13 +26,14 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import typst
-from PIL import Image
+from matplotlib.colors import PowerNorm
+from sklearn.metrics import ConfusionMatrixDisplay
 
 AQUI = Path(__file__).resolve().parent
 RAIZ = AQUI.parent
 SCRIPT, LEEME = RAIZ / "practica2.py", RAIZ / "README.md"
-RESULTADOS, FIGURAS = AQUI / "resultados.json", AQUI / "figuras"
-AZUL, NARANJA = "#0072b2", "#e69f00"  # de Okabe e Ito: también en gris y para daltónicos
+RESULTADOS = AQUI / "resultados.json"
+FIGURAS = AQUI / "figuras"
 ANCHO = 6.5  # pulgadas: el de una línea de la memoria
 MEJORADA = "BaseNet mejorada, con espejo"
 
@@ -49,9 +49,9 @@ CASTELLANO = dict(par.split("=") for par in NOMBRES.split())
 # ===== Los resultados ============================================================================
 
 
-def leer():
+def leer(fichero=None):
     """Los resultados guardados, {parte: lo que midió}."""
-    return json.loads(RESULTADOS.read_text(encoding="utf-8")) if RESULTADOS.exists() else {}
+    return json.loads((fichero or RESULTADOS).read_text(encoding="utf-8"))
 
 
 def guardar(parte, medido):
@@ -91,19 +91,25 @@ def fila_de(filas, experimento):
 
 
 def cifras_de_la_memoria(resultados):
-    """{experimento: (media, desviación típica)} de los aciertos en test entre semillas."""
-    test = {}
+    """{qué: (media, desviación típica)} entre semillas o, si solo hay una, (lo medido,): de cada
+    experimento, sus aciertos en test; de cada paso, lo que suma en validación; de cada comparación,
+    la diferencia en test."""
+    de_cada = {}
     for fila in filas_de(resultados, "practica"):
-        if fila["test"] is not None:
-            test.setdefault(fila["experimento"], []).append(fila["test"])
-    return {n: (round(mean(v), 6), round(stdev(v), 6)) for n, v in test.items() if v[1:]}
+        detalles = fila["detalles"]
+        suyas = {fila["experimento"]: detalles.get("diferencia", fila["test"])}
+        suyas |= {q: v["diferencia"] for q, v in detalles.items() if " frente a " in q}
+        for que, valor in suyas.items():
+            if valor is not None:
+                de_cada.setdefault(que, []).append(valor)
+    medias = {q: [mean(v)] + ([stdev(v)] if v[1:] else []) for q, v in de_cada.items()}
+    return {q: tuple(round(x, 6) for x in v) for q, v in medias.items()}
 
 
 def bloque_memoria(resultados):
     """El MEMORIA de practica2.py."""
-    cifras = cifras_de_la_memoria(resultados)
-    lineas = [f'    "{nombre}": ({m:.6f}, {s:.6f}),' for nombre, (m, s) in cifras.items()]
-    return "\n".join(["MEMORIA = {", *lineas, "}", ""])
+    lineas = [f'    "{que}": {v},\n' for que, v in cifras_de_la_memoria(resultados).items()]
+    return "".join(["MEMORIA = {\n", *lineas, "}\n"]) if lineas else "MEMORIA = {}\n"
 
 
 def tabla_resumen(p, resultados):
@@ -134,35 +140,18 @@ def guardar_figura(figura, fichero):
     plt.close(figura)
 
 
-def guardar_laminas(laminas):
-    """Pasa a JPEG, que pesa la cuarta parte, las figuras de la práctica que usa la memoria."""
-    for lamina in laminas.glob("*.png"):
-        foto = FIGURAS / f"{lamina.stem}.jpg"
-        if f'"{foto.name}"' in (AQUI / "memoria.typ").read_text(encoding="utf-8"):
-            Image.open(lamina).convert("RGB").save(foto, quality=88)
-    shutil.rmtree(laminas, ignore_errors=True)
-
-
-def guardar_del_script(fichero, tamano):
-    """Guarda la figura de ese nombre, dibujada por practica2.py, al tamaño al que se imprime, en
-    pulgadas; sin título, que en la memoria es el pie, y con la leyenda donde no tapa datos."""
-    figura = plt.figure(fichero)
-    figura.set_size_inches(tamano)
-    figura.suptitle("")
-    simbolos = []
-    for eje in figura.axes:
-        if eje.get_legend():
-            simbolos, rotulos = eje.get_legend_handles_labels()
-            eje.get_legend().remove()
-    if simbolos:
-        figura.legend(simbolos, rotulos, loc="outside upper center", ncols=4, frameon=False)
-    guardar_figura(figura, fichero)
-
-
 def figura_evolucion(p, fichero, fila):
-    """Pérdida y aciertos por época de una red."""
+    """La figura con la que practica2.py enseña la pérdida y los aciertos por época de una red; sin
+    título, que en la memoria es el pie, y con la leyenda donde no tapa datos."""
     p.mostrarEvolucion(SimpleNamespace(history=fila["detalles"]["curvas"]), fichero)
-    guardar_del_script(fichero, (ANCHO, 2))
+    figura = plt.figure(fichero)
+    figura.set_size_inches((ANCHO, 2))
+    figura.suptitle("")
+    simbolos, rotulos = figura.axes[0].get_legend_handles_labels()
+    for eje in figura.axes:
+        eje.get_legend().remove()
+    figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
+    guardar_figura(figura, fichero)
 
 
 def figura_parejas(p, fichero, tamano, rotulos, series, medida):
@@ -195,89 +184,64 @@ def figura_pasos(p, fichero, pasos):
     figura_parejas(p, fichero, (3.2, 2.6), rotulos, series, medida)
 
 
-def figuras_de_cifar(p, resultados):
-    """Las de los apartados 1 y 2 y del Bonus."""
+def figura_confusion(p, fichero, fracciones, clases):
+    """Matriz de confusión, con cada clase real en fracciones."""
+    figura, eje = plt.subplots(figsize=(4.7, 3.9), layout="constrained")
+    matriz = ConfusionMatrixDisplay(fracciones, display_labels=clases)
+    matriz.plot(include_values=False, xticks_rotation="vertical", cmap="Blues", ax=eje)
+    matriz.im_.norm = PowerNorm(0.5, 0, 1)  # con la raíz se ven también los fallos
+    matriz.im_.colorbar.ax.yaxis.set_major_formatter(p.PORCENTAJES)
+    eje.set(xlabel="Clase predicha", ylabel="Clase real")
+    guardar_figura(figura, fichero)
+
+
+def figuras(p, resultados):
+    """Las de la memoria y el README, de la semilla del script."""
     filas = filas_de(resultados, "practica/7")
     for fichero, red in (
         ("curvas_basenet.svg", "BaseNet"),
         ("curvas_basenet_mejorada.svg", "BaseNet mejorada"),
-        ("curvas_generalista.svg", "Generalista, 100 clases, con espejo"),
-        ("curvas_destilada.svg", "Especialista destilada, con espejo"),
+        ("curvas_ajuste_fino.svg", "ResNet50, ajuste fino"),
     ):
         figura_evolucion(p, fichero, fila_de(filas, red))
-    con_cutmix = filas + filas_de(resultados, "cutmix/7")  # se probó con el script anterior
     for capitulo, fichero in (
         ("Que aprenda", "aprender.svg"),
         ("Que no memorice", "memorizar.svg"),
     ):
-        suyas = [fila for fila in con_cutmix if fila["experimento"].startswith(f"{capitulo}: ")]
+        suyas = [fila for fila in filas if fila["experimento"].startswith(f"{capitulo}: ")]
         figura_pasos(p, fichero, suyas)
     clases, por_clase = np.array(list(CASTELLANO.values())), {}
-    for fichero, red in (("confusion_basenet.svg", "BaseNet"), ("confusion.svg", MEJORADA)):
-        fila = SimpleNamespace(**fila_de(filas, red))
-        p.mostrar_confusion(fichero, fila, SimpleNamespace(clases=clases))
-        guardar_del_script(fichero, (4.7, 3.9))
-        confusion = np.array(fila.detalles["confusion"])
+    for red in ("BaseNet", MEJORADA):
+        confusion = np.array(fila_de(filas, red)["detalles"]["confusion"])
         por_clase[red] = confusion.diagonal() / confusion.sum(1)
+    figura_confusion(p, "confusion.svg", confusion / confusion.sum(1, keepdims=True), clases)
     orden = np.argsort(por_clase[MEJORADA], kind="stable")[::-1]
     series = {red: aciertos[orden] for red, aciertos in por_clase.items()}
     figura_parejas(p, "por_clase.svg", (5, 3.5), clases[orden], series, "Aciertos en test")
-
-
-def figuras_de_aves(p, resultados, semillas):
-    """Las del Apartado 3, con las dos redes; la de los aciertos en test lleva su media y su
-    desviación típica entre semillas."""
-    figura, eje = plt.subplots(figsize=(ANCHO, 3), layout="constrained")
-    for fichero, parte, red, pesos, color, marca in (
-        ("curvas_ajuste_fino.svg", "practica", "ResNet50", "destilada", AZUL, "o"),
-        ("curvas_ajuste_fino_imagenet.svg", "imagenet", "MobileNetV2", "ImageNet", NARANJA, "s"),
-    ):
-        corridas = [filas_de(resultados, f"{parte}/{semilla}") for semilla in semillas]
-        figura_evolucion(p, fichero, fila_de(corridas[0], f"{red}, ajuste fino"))
-        suyas = [fila["experimento"] for fila in corridas[0] if fila["apartado"].startswith("3")]
-        test = [[100 * fila_de(filas, suya)["test"] for filas in corridas] for suya in suyas]
-        eje.errorbar(
-            [mean(de_uno) for de_uno in test],
-            [altura + 0.1 * (marca == "s") for altura in range(len(suyas))],
-            xerr=[stdev(de_uno) for de_uno in test],
-            fmt=marca,
-            color=color,
-            capsize=3,
-            label=f"{red} ({pesos})",
-        )
-    eje.set_yticks(range(len(suyas)), [suya.split(", ", 1)[1] for suya in suyas])
-    eje.invert_yaxis()
-    eje.set_xlabel("Aciertos en test (%)")
-    eje.xaxis.set_major_formatter(p.DECIMALES)
-    eje.grid(axis="x", alpha=0.3)
-    figura.legend(loc="outside upper center", ncols=2, frameon=False)
-    guardar_figura(figura, "aves.svg")
 
 
 # ===== La memoria ================================================================================
 
 
 def componer(medir, resultados):
-    """Dibuja las figuras y compone el PDF con ellas, los resultados y lo que se cita del código."""
+    """Dibuja las figuras y compone el PDF con ellas y los resultados."""
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "practica2", "svg.fonttype": "path"})
-    figuras_de_cifar(medir.p, resultados)
-    figuras_de_aves(medir.p, resultados, medir.SEMILLAS)
-    del_codigo = {
-        "constantes": medir.constantes(),
-        "capas": medir.capas(medir.red_final()),
-        "castellano": CASTELLANO,
-    }
+    figuras(medir.p, resultados)
     typst.compile(
         AQUI / "memoria.typ",
         output=AQUI / "memoria.pdf",
-        sys_inputs={nombre: json.dumps(valor) for nombre, valor in del_codigo.items()},
+        sys_inputs={
+            "castellano": json.dumps(CASTELLANO),
+            "constantes": json.dumps(medir.constantes()),
+            "capas": json.dumps(medir.capas(medir.red_final())),
+        },
     )
     print(f"Memoria compuesta: {AQUI / 'memoria.pdf'}")
 
 
 def main():
     opciones = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    opciones.add_argument("--medir", default="", metavar="PARTES", help="como practica/7,comites")
+    opciones.add_argument("--medir", default="", metavar="PARTES", help="como practica/7,bonus/7")
     partes = [parte for parte in opciones.parse_args().medir.split(",") if parte]
     os.environ["MPLBACKEND"] = "agg"  # los procesos que miden no abren ventanas
     import medir  # aquí, porque tarda segundos
@@ -288,7 +252,6 @@ def main():
         medido = {"commit": commit(), "fecha": date.today().isoformat()}
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as proceso:
             guardar(parte, medido | proceso.submit(medir.medir, parte).result())
-        guardar_laminas(medir.LAMINAS)
     plt.switch_backend("svg")
     resultados = leer()
     reemplazar(SCRIPT, r"\bMEMORIA = \{.*?(?=# Fin de la memoria)", bloque_memoria(resultados))

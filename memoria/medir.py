@@ -3,16 +3,15 @@
 practica/N   la práctica entera con la semilla N, como la ejecuta una persona
 imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de ResNet50
 ablacion/N   la receta de la red final sin cada uno de sus ingredientes
-controles/N  aquello con lo que la memoria compara: BaseNet con 100 clases, la salida y nada más
-             sobre la red congelada, y lo mismo si se divide entre 255 antes de tiempo
-comites      lo que ganan dos redes finales por ser dos
+controles/N  aquello con lo que la memoria compara: BaseNet con 100 clases; y, con MobileNetV2, la
+             salida sola si se divide entre 255 antes de tiempo, y 3.1.B si acaba en una media
+bonus/N      el Bonus sin la red del Apartado 2: la alumna aprende de una sola maestra
 """
 
 import sys
 import time
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 AQUI = Path(__file__).resolve().parent
@@ -20,7 +19,6 @@ sys.path.insert(0, str(AQUI.parent))
 import practica2 as p
 
 keras, np = p.keras, p.np  # practica2 calla a TensorFlow mientras se importa
-LAMINAS = AQUI / "figuras" / "laminas"  # las que dibuja la práctica, hasta que se pasan a JPEG
 SEMILLAS = (7, 8, 9)  # la primera es la del script
 
 MOBILENETV2 = p.RedPreentrenada(
@@ -45,14 +43,18 @@ SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
 
 
 def medir_practica(semilla):
-    """La ejecución entera; con la semilla del script, se guardan sus figuras."""
-    figuras = ["--figuras", str(LAMINAS)] if semilla == p.SEMILLA else []
-    return de_la_sesion(p.main(["--semilla", str(semilla), *figuras]))
+    """La ejecución entera."""
+    return de_la_sesion(p.main(["--semilla", str(semilla)]))
 
 
 def medir_imagenet(semilla):
     """El Apartado 3 con MobileNetV2."""
     return de_la_sesion(p.main(["--apartados", "3", "--semilla", str(semilla)], MOBILENETV2))
+
+
+def medir_bonus(semilla):
+    """El Bonus solo."""
+    return de_la_sesion(p.main(["--apartados", "bonus", "--semilla", str(semilla)]))
 
 
 def medir_ablacion(semilla):
@@ -72,49 +74,37 @@ def medir_ablacion(semilla):
 
 
 def medir_controles(semilla):
-    """Aciertos en test de BaseNet si aprende las 100 clases y, en las aves, de la salida sola: con
-    las dos redes y, con MobileNetV2, dividiendo entre 255 antes de su preprocesado."""
+    """Aciertos en test de BaseNet si aprende las 100 clases y, con MobileNetV2, de la salida sola
+    si se divide entre 255 antes de su preprocesado y de 3.1.B si acaba en una media."""
     sesion, datos = empezar(semilla, 100)
-    epocas = p.COMPLETO.epocas_basenet
     basenet = p.entrenar(
         partial(p.construir_mejorada, p.Receta(), datos),
         datos,
         semilla,
-        [(epocas, None)],
+        [(p.COMPLETO.epocas_basenet, None)],
         p.LOTE_BASENET,
         p.adam,
-        parada=p.mejor_epoca(epocas),
     )
     p.anotar_red("1", "BaseNet, 100 clases", basenet, datos, sesion)
+    sesion.preentrenada = mobilenet = p.buscar_pesos(MOBILENETV2)
     sesion.aves = p.buscar_aves(p.COMPLETO.especies)
-    aves, mobilenet = p.leer_aves(sesion), p.buscar_pesos(MOBILENETV2)
+    aves = p.leer_aves(sesion)
+    mapas, _ = p.extraer(p.construir_base(mobilenet, p.LADO_AVES), list(aves[:3]), aves[3:])
+    p.probar_cabeza("3.1.B", "con una media al final", capas_con_media, mapas, sesion)
     dividiendo = mobilenet._replace(
         nombre="MobileNetV2 entre 255",
         preprocesar=lambda x: mobilenet.preprocesar(x / 255),
     )
-    solo_la_salida = partial(p.construir_cabeza, capas=[])
-    for red in (p.buscar_pesos(p.RESNET50), mobilenet, dividiendo):
-        sesion.preentrenada = red
-        _, vectores = p.extraer(p.construir_base(red, p.LADO_AVES), aves)
-        p.probar_cabeza("3.1.A", "únicamente la salida", solo_la_salida, vectores, sesion)
+    sesion.preentrenada = dividiendo
+    _, vectores = p.extraer(p.construir_base(dividiendo, p.LADO_AVES), list(aves[:3]), aves[3:])
+    p.probar_cabeza("3.1.A", "solo la salida", list, vectores, sesion)
     return de_la_sesion(sesion)
 
 
-def medir_comites():
-    """Aciertos en test, con espejo, de la red final con cada semilla y de los comités que forman de
-    dos en dos: lo que se gana solo por ser dos, sin las clases de más de la generalista."""
-    probabilidades = []
-    for semilla in SEMILLAS:
-        sesion, datos = empezar(semilla, p.CLASES)
-        red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, semilla)
-        fila = p.anotar_red("2", "BaseNet mejorada", red, datos, sesion, espejo=True)
-        probabilidades.append(fila.prob_test)
-    aciertos = partial(p.calcularAccuracy, datos.test.y)  # las de test son siempre las mismas
-    medidas = {
-        "una sola": [aciertos(prob) for prob in probabilidades],
-        "de dos": [aciertos((a + b) / 2) for a, b in combinations(probabilidades, 2)],
-    }
-    return {"maquina": sesion.maquina, "medidas": medidas}
+def capas_con_media():
+    """Las de 3.1.B con una media global en lugar del aplanado."""
+    *convoluciones, _, dropout = p.capas_sin_pooling()
+    return [*convoluciones, keras.layers.GlobalAveragePooling2D(), dropout]
 
 
 def empezar(semilla, clases):
@@ -130,6 +120,9 @@ def de_la_sesion(sesion):
     sin = ("prob_val", "prob_test", "modelo")
     filas = [vars(resultado) for resultado in sesion.resultados.values()]
     filas = [{campo: v for campo, v in fila.items() if campo not in sin} for fila in filas]
+    for fila in filas:  # la de 100 clases ocupa cincuenta veces más que las demás cifras
+        if len(fila["detalles"].get("confusion", [])) > p.CLASES:
+            del fila["detalles"]["confusion"]
     return {"maquina": sesion.maquina, "filas": filas}
 
 
@@ -140,9 +133,10 @@ PARTES = {
         ("imagenet", medir_imagenet),
         ("ablacion", medir_ablacion),
         ("controles", medir_controles),
+        ("bonus", medir_bonus),
     )
     for semilla in SEMILLAS
-} | {"comites": medir_comites}
+}
 
 
 def medir(parte):

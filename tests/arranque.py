@@ -31,7 +31,8 @@ def achicar(p, epocas, poner=setattr, red=red_diminuta):
     poner(p, "main", lambda argumentos: main(argumentos, p.RESNET50._replace(constructor=red)))
     poner(p, "hay_red", lambda: False)
     poner(p.keras.src.utils.file_utils, "urlretrieve", None)  # ni aunque la haya
-    poner(p, "COMPLETO", p.Alcance(*[epocas] * 8, imagenes_por_clase=4))
+    for alcance in ("COMPLETO", "SINTETICO"):
+        poner(p, alcance, p.Alcance(*[epocas] * 8, imagenes_por_clase=4))
     poner(p, "PASOS", {aprender[0]: aprender[1][:1], no_memorizar[0]: no_memorizar[1][1:2]})
     for receta in ("RECETA_FINAL", "RECETA_GENERALISTA"):
         poner(p, receta, replace(getattr(p, receta), filtros=(8,)))
@@ -67,4 +68,6 @@ if __name__ == "__main__":
     filas = [vars(r) | {"modelo": None} for s in sesiones for r in s.resultados.values()]
     contenido = {"filas": filas, "escrituras": [*escrituras]}
     Path(informe).write_text(json.dumps(contenido, default=lambda matriz: matriz.tolist()))
-    p.salir(codigo)
+    if codigo == 130:
+        os._exit(codigo)  # como el script
+    sys.exit(codigo)

@@ -74,12 +74,6 @@ def imagenes_reales(monkeypatch):
     return Path(IMAGENES_REALES)
 
 
-@pytest.fixture
-def en_precision():
-    """Función que pone la precisión de las redes; después de la prueba, aislado la quita."""
-    return keras.config.set_dtype_policy
-
-
 def datos_o_error(leer):
     """Lo que devuelve leer(), o el mensaje de su ErrorEntrada, que ocupa una línea."""
     try:

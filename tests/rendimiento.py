@@ -2,10 +2,9 @@
 cocientes, de la misma máquina y a la misma hora:
 
     python tests/rendimiento.py          el Apartado 2, con CIFAR-100 de verdad
-    python tests/rendimiento.py ajuste   el Apartado 3, con los pesos de ResNet50 que haya
     python tests/rendimiento.py memoria  la RAM del Apartado 3, con tantas aves como en CUB-200-2011
 
-Los datos y los pesos se buscan como en practica2.py: en imagenes/ o en PRACTICA2_IMAGENES.
+Los datos se buscan como en practica2.py: en imagenes/ o en PRACTICA2_IMAGENES.
 """
 
 import math
@@ -16,11 +15,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+RAIZ = Path(__file__).resolve().parents[1]
+sys.path += [str(RAIZ), str(RAIZ / "memoria")]
 
 import practica2 as p  # antes que Keras: el script calla las líneas con las que arranca
 
 import keras  # isort: skip
+import medir  # isort: skip
 import numpy as np  # isort: skip
 from keras import layers  # isort: skip
 
@@ -29,15 +30,7 @@ EPOCAS_PUBLICAS, LOTE_PUBLICO = 84, 64  # las que entrena esa solución, y sus l
 EPOCAS_NUESTRAS = 12  # un ciclo corto: basta para pasar la meta
 NUESTRA_CORTA = replace(p.RECETA_FINAL, recortes=False)  # la que antes aprende
 CRUZADA = "categorical_crossentropy"
-VUELTAS = 3  # veces que se alternan los rivales: a ratos la máquina va a la mitad
-IMAGENES = 96  # inventadas, de 224 px, para medir el Apartado 3
 CUB = (200, 5994, 5794)  # especies e imágenes de train y de test de CUB-200-2011
-
-
-def macs(modelo):
-    """Productos con su suma por imagen: los de las convoluciones y las capas densas."""
-    con_nucleo = [capa for capa in modelo.layers if hasattr(capa, "kernel")]
-    return sum(math.prod((*c.kernel.shape, *c.output.shape[1:-1])) for c in con_nucleo)
 
 
 def construir_publica(datos):
@@ -74,7 +67,8 @@ def hasta_la_meta(nombre, modelo, datos, epocas, lote, sgd, perdida=CRUZADA, tra
         mejor, epoca = max(mejor, *hist.history["val_accuracy"]), epoca + 1
     segundos = time.perf_counter() - inicio
     print(f"  {nombre}: {p.porcentaje(mejor)} en {epoca} épocas y {segundos:.0f} s", flush=True)
-    return segundos, 6 * macs(modelo) * len(datos.train.x) * epoca
+    macs = sum(map(medir.macs, modelo.layers))
+    return segundos, 6 * macs * len(datos.train.x) * epoca
 
 
 def medir_apartado2():
@@ -94,55 +88,6 @@ def medir_apartado2():
     suyos = hasta_la_meta("Receta pública", red, datos, EPOCAS_PUBLICAS, LOTE_PUBLICO, sgd)
     segundos, operaciones = (nuestro / suyo for nuestro, suyo in zip(nuestros, suyos))
     print(f"  Cocientes: {segundos:.3f} en segundos, {operaciones:.3f} en operaciones")
-
-
-def comparar_ritmos(que, imagenes, nuestro, habitual):
-    """Imprime las imágenes por segundo de dos funciones, tras una primera vez que las compila."""
-    ritmos = []
-    for hacer in (nuestro, habitual) * (VUELTAS + 1):
-        inicio = time.perf_counter()
-        hacer()
-        ritmos.append(imagenes / (time.perf_counter() - inicio))
-    a, b = np.median(ritmos[2::2]), np.median(ritmos[3::2])
-    print(f"  {que}: {a:.1f} imágenes/s; lo habitual, {b:.1f}; cociente {a / b:.2f}", flush=True)
-
-
-def con_cabeza(base, clases):
-    salida = layers.Dense(clases, activation="softmax", dtype="float32")
-    modelo = keras.Model(base.input, salida(layers.GlobalAveragePooling2D()(base.output)))
-    modelo.compile("adam", CRUZADA)
-    return modelo
-
-
-def medir_apartado3():
-    """Extracción y ajuste fino con imágenes inventadas. Lo habitual es la red de Keras, en float32,
-    con su batch normalization congelada y sin plegar: dos pasadas de predict con lote 1, para 3.1.A
-    y para 3.1.B, y fit con lote 32."""
-    preentrenada, lado = p.buscar_pesos(p.RESNET50), p.LADO_AVES
-    x, y = aves_inventadas(10, IMAGENES, 10).train
-    nuestra = p.construir_base(preentrenada, lado)
-    entera = con_cabeza(p.construir_base(preentrenada), 10)
-    keras.config.set_dtype_policy("float32")
-    entrada = keras.Input((lado, lado, 3))
-    base = preentrenada.constructor(
-        include_top=False, weights=preentrenada.fichero, input_tensor=keras.Input((lado, lado, 3))
-    )
-    for capa in base.layers:
-        capa.trainable = not isinstance(capa, layers.BatchNormalization)
-    habitual = keras.Model(entrada, base(preentrenada.preprocesar(entrada)))
-    habitual_entera = con_cabeza(habitual, 10)
-    comparar_ritmos(
-        f"extracción, {preentrenada.etiqueta}",
-        len(x),
-        lambda: p.predecir(nuestra, x, "float16"),
-        lambda: [habitual.predict(x, batch_size=1, verbose=0) for _ in range(2)],
-    )
-    comparar_ritmos(
-        f"ajuste fino, lote {p.LOTE_AJUSTE}",
-        len(x),
-        lambda: entera.fit(x, y, batch_size=p.LOTE_AJUSTE, verbose=0),
-        lambda: habitual_entera.fit(x, y, batch_size=32, verbose=0),
-    )
 
 
 def aves_inventadas(clases, train, test):
@@ -172,21 +117,22 @@ def medir_memoria():
     p.PLIEGUES, p.C_SVM, p.CONTRACCIONES = 2, (10.0,), (0.1,)
     datos, barata = aves_inventadas(*CUB), p.RESNET50._replace(constructor=red_barata)
     sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, epocas_cabezas=1), p.RESNET50)
-    mapas, vectores = p.extraer(p.construir_base(barata, p.LADO_AVES), datos)
+    base = p.construir_base(barata, p.LADO_AVES)
+    mapas, vectores = p.extraer(base, list(datos[:3]), datos[3:])
     decir_memoria("extraer")
     pocas = [p.Conjunto(datos.train.x[:64].copy(), datos.train.y[:64])] * 3
     pocas = p.Datos(*pocas, *datos[3:])
     del datos  # como en apartado3, que para el ajuste fino las lee otra vez
-    p.probar_cabeza("3.1.A", "A", p.cabeza_fc, vectores, sesion)
-    p.probar_cabeza("3.1.B", "B", p.cabeza_sin_pooling, mapas, sesion)
+    cabeza = p.probar_cabeza("3.1.A", "A", list, vectores, sesion)
+    p.probar_cabeza("3.1.B", "B", p.capas_sin_pooling, mapas, sesion)
     del mapas
-    discriminante = p.probar_clasificadores(vectores, sesion)
+    p.probar_clasificadores(vectores, sesion)
     decir_memoria("las cabezas")
-    p.ajustar(pocas, vectores, discriminante, sesion)
+    p.ajustar(pocas, cabeza.modelo, sesion)
     decir_memoria("el ajuste fino")
 
 
-MEDIDAS = {"": medir_apartado2, "ajuste": medir_apartado3, "memoria": medir_memoria}
+MEDIDAS = {"": medir_apartado2, "memoria": medir_memoria}
 
 
 if __name__ == "__main__":

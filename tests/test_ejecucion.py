@@ -97,7 +97,7 @@ def test_el_resumen_dice_la_maquina_la_semilla_los_datos_y_lo_que_devuelve_main(
     precision = p.elegir_precision(bool(tf.config.list_physical_devices("GPU")), cpuinfo)
     versiones = f"TensorFlow {tf.__version__} · Keras {keras.__version__} · NumPy {np.__version__}"
     maquina = rf"^Python {sys.version.split()[0]} · {versiones} · .*\d núcleos.* · {precision}"
-    assert re.search(rf"{maquina} · semilla 7 · \d:\d\d en total$", final, re.MULTILINE)
+    assert re.search(rf"{maquina} · semilla 7 · 0:\d\d:\d\d en total$", final, re.MULTILINE)
     assert f"Apartados 1, 2 y Bonus: {CIFAR_SINTETICO}\nApartado 3: {AVES_SINTETICAS}\n" in final
     assert "Pasada RÁPIDA" not in final and " ± " not in final  # otros datos que en la memoria
 
@@ -107,14 +107,12 @@ def test_las_cifras_de_cada_fila_son_las_de_sus_probabilidades(experimento, fila
     fila = filas[experimento]
     assert fila["val"] == pytest.approx(aciertos(fila, "val")[2].mean())
     if experimento.startswith("Que "):  # los pasos no se miden en test
-        assert fila["test"] is fila["prob_test"] is fila["top5"] is fila["perdida"] is None
+        assert fila["test"] is fila["prob_test"] is fila["perdida"] is None
         assert fila["train"] is not None
         return
     y, prob, acierta = aciertos(fila, "test")
     de_la_cierta = prob[np.arange(len(y)), y]
-    por_delante = (prob > de_la_cierta[:, None]).sum(1)
     assert fila["test"] == pytest.approx(acierta.mean())
-    assert fila["top5"] == pytest.approx((por_delante < 5).mean())
     perdida = None if "SVM" in experimento else -np.log(de_la_cierta.clip(2.2e-16)).mean()
     assert fila["perdida"] == (perdida and pytest.approx(perdida, rel=1e-3))
     confusion = np.zeros([prob.shape[1]] * 2)
@@ -123,23 +121,15 @@ def test_las_cifras_de_cada_fila_son_las_de_sus_probabilidades(experimento, fila
 
 
 def test_las_curvas_dicen_la_epoca_en_la_que_queda_la_red_que_se_mide(pasada, filas):
-    # Cuántas épocas tiene la última fase de cada red, que es de donde sale la mejor.
-    fases = dict.fromkeys(EXPERIMENTOS, 3) | dict.fromkeys(EXPERIMENTOS[7:15], 1)
-    fases |= dict.fromkeys(["BaseNet mejorada", EXPERIMENTOS[15], EXPERIMENTOS[18]], 2)
-    patron = r"La red queda en la época (\d) de 3, con (.+ %) en validación; en la última, (.+ %)\."
-    dichas = re.findall(patron, pasada.salida)
-    redes = ["BaseNet", "BaseNet mejorada", "ResNet50, ajuste fino", *EXPERIMENTOS[15::3]]
-    for nombre, dicha in zip(redes, dichas, strict=True):
-        curva = filas[nombre]["detalles"]["curvas"]["val_accuracy"]
-        epoca = 3 - fases[nombre] + int(np.argmax(curva[-fases[nombre] :]))
-        assert dicha == (str(epoca + 1), *map(p.porcentaje, (curva[epoca], curva[-1]))), nombre
+    (dicha,) = re.findall(r"época que más acierta en validación: la (\d)\.", pasada.salida)
     for nombre, fila in filas.items():
         curvas = fila["detalles"].get("curvas", {})
         assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} - {None}, nombre
-        # Las otras se miden con espejo o con mezcla de pesos.
-        if curvas and "espejo" not in nombre and nombre != "ResNet50, ajuste fino":
-            ultima_fase = curvas["val_accuracy"][-fases[nombre] :]
-            assert fila["val"] == pytest.approx(max(ultima_fase)), nombre
+        if curvas and "espejo" not in nombre:
+            val = curvas["val_accuracy"]
+            epoca = int(np.argmax(val)) if nombre == "BaseNet" else -1
+            assert fila["val"] == pytest.approx(val[epoca]), nombre
+            assert nombre != "BaseNet" or dicha == str(epoca + 1)
 
 
 def test_las_diferencias_y_las_comparaciones_son_las_de_sus_filas(pasada, filas):
@@ -147,17 +137,17 @@ def test_las_diferencias_y_las_comparaciones_son_las_de_sus_filas(pasada, filas)
         diferencia = filas[despues]["val"] - filas[antes]["val"]
         assert filas[despues]["detalles"]["diferencia"] == pytest.approx(diferencia)
         puntos = re.escape(p.decimal(100 * diferencia, signo="+"))
-        assert re.search(rf"→ {despues} .*\n  {puntos} puntos", pasada.salida)
-    patron = r"«(.*)» frente a «(.*)»: (.*) puntos en test \(McNemar, p = (.*)\)\."
+        assert re.search(rf"→ {despues} .*\n  {puntos} puntos en validación\.", pasada.salida)
+    patron = r"  (.*) frente a (.*): (.*) puntos en test; McNemar, p = (.*)\."
     dichas = re.findall(patron, pasada.salida)
-    assert len(dichas) == pasada.salida.count("» frente a «") == 8
+    assert len(dichas) == pasada.salida.count(" frente a ") == 6
     for una, otra, *dicha in dichas:
         (y, _, acierta), (_, _, rival) = (aciertos(filas[nombre], "test") for nombre in (una, otra))
         sola, sola_la_otra = (acierta & ~rival).sum(), (rival & ~acierta).sum()
         distintas = sola + sola_la_otra
         valor_p = binomtest(sola, distintas).pvalue if distintas else 1.0
         guardada = {"diferencia": (sola - sola_la_otra) / len(y), "p": valor_p}
-        assert filas[una]["detalles"][f"frente a {otra}"] == pytest.approx(guardada)
+        assert filas[una]["detalles"][f"{una} frente a {otra}"] == pytest.approx(guardada)
         assert dicha == [p.decimal(100 * guardada["diferencia"], signo="+"), p.decimal(valor_p, 4)]
 
 
@@ -186,7 +176,7 @@ def test_con_otra_configuracion_da_las_mismas_cifras_y_solo_escribe_figuras(pasa
     assert [fila | {"segundos": 0} for fila in otra.filas] == suyas
     laminas = {fichero.name for fichero in (escenario.trabajo / "laminas").iterdir()}
     anunciadas = re.findall("Sin pantalla; figuras: (.*)", otra.salida)
-    assert len(laminas) == len(" · ".join(anunciadas).split(" · ")) > 4
+    assert len(laminas) == len(" · ".join(anunciadas).split(" · ")) == 4
     assert otra.nuevos == {f"trabajo/laminas/{nombre}" for nombre in laminas}
     assert {os.path.basename(ruta) for ruta in otra.escrituras} == {"laminas", *laminas}
 
@@ -264,10 +254,8 @@ def test_las_cuatro_partes_usan_la_precision_anunciada(precision, correr, sin_ca
         capas = [capa for modelo in modelos for capa in modelo._flatten_layers() if capa.weights]
         en_float32, demas = set(), set()
         for capa in (capa for capa in capas if not isinstance(capa, keras.Model)):
-            # Aparte, las salidas y, en el Apartado 3, lo que lleva los vectores a una escala.
-            aparte = getattr(capa, "activation", None) is keras.activations.softmax
-            aparte |= "3" in nombre and isinstance(capa, keras.layers.Normalization)
-            (en_float32 if aparte else demas).add(capa.compute_dtype)
+            salida = getattr(capa, "activation", None) is keras.activations.softmax
+            (en_float32 if salida else demas).add(capa.compute_dtype)
         assert (en_float32, demas) == ({"float32"}, {precision.removeprefix("mixed_")}), nombre
 
 
@@ -290,7 +278,10 @@ def test_ctrl_c_imprime_lo_medido_y_da_130(numero, medidos, correr, sin_calcular
 def test_un_ctrl_c_de_verdad_corta_un_entrenamiento(escenario):
     antes = instantanea(escenario.mundo)
     orden = escenario.orden("--apartados", "1", epocas=500)
-    codigo, salida = escenario.interrumpir(orden, "Epoch 3/500")
+    for _ in range(3):
+        codigo, salida = escenario.interrumpir(orden, "Epoch 3/500")
+        if codigo >= 0:  # y no una señal: cortado a medias, TensorFlow aborta una de cada muchas
+            break
     assert codigo == 130, salida
     assert "Traceback" not in salida and "RESUMEN PARCIAL" in salida
     assert salida.rstrip().endswith("Interrumpido con Ctrl-C.")
@@ -350,14 +341,12 @@ def sin_lo_de_keras_3(modulo, **otros):
 KERAS_2 = sin_lo_de_keras_3(keras, __name__="keras_2", utils=sin_lo_de_keras_3(keras.utils))
 
 
-@pytest.mark.parametrize(
-    "modulo, otro", [("keras", KERAS_2), ("tensorflow", None), ("sklearn.svm", None)]
-)
+@pytest.mark.parametrize("modulo, otro", [("keras", KERAS_2), ("sklearn.svm", None)])
 def test_sin_lo_que_importa_dice_como_instalarlo(modulo, otro, monkeypatch):
     monkeypatch.setitem(sys.modules, modulo, otro)
     with pytest.raises(SystemExit) as fin:
         runpy.run_path(str(RAIZ / "practica2.py"), run_name="__main__")
-    assert re.fullmatch("Error: .*(keras|tensorflow|sklearn).*; pip install.*", fin.value.code)
+    assert re.fullmatch("Error: .*(keras|sklearn).*; pip install.*", fin.value.code)
 
 
 PEGADO = """
@@ -391,7 +380,7 @@ def test_en_un_cuaderno_se_ven_las_figuras_y_se_puede_pegar_en_una_celda(escenar
         cliente.stop_channels()
         nucleo.shutdown_kernel(now=True)
     con_run, pegado = textos
-    assert imagenes == ["image/png"] * 3
+    assert imagenes == ["image/png"] * 2
     assert con_run["stderr"] == "" and "Sin pantalla" not in con_run["stdout"]
     assert experimentos_de(con_run["stdout"]) == ["BaseNet"]
     # Las opciones del núcleo, que están en sys.argv, no son del script.
@@ -459,7 +448,7 @@ def test_los_numeros_se_escriben_en_espanol():
     decimales = p.decimal(24197, 0), p.decimal(1234.567), p.decimal(2, signo="+")
     assert decimales == ("24.197", "1.234,57", "+2,00")
     otros = p.porcentaje(0.45678), p.duracion(59.6), p.duracion(3725)
-    assert otros == ("45,68 %", "1:00", "1:02:05")
+    assert otros == ("45,68 %", "0:01:00", "1:02:05")
 
 
 CIFAR, AVES = "CIFAR-100, 60.000 imágenes de 100 clases", "aves, 5.902 imágenes de 100 especies"
@@ -467,7 +456,7 @@ CIFAR, AVES = "CIFAR-100, 60.000 imágenes de 100 clases", "aves, 5.902 imágene
 
 def test_la_tabla_queda_alineada_y_la_memoria_solo_va_con_sus_datos_y_pesos(monkeypatch, capsys):
     monkeypatch.setattr(p, "MEMORIA", {"BaseNet": (0.4518, 0.0104), "ajuste": (0.8412, 0.0019)})
-    basenet = p.Resultado("1", "BaseNet", 24197, 30, 61.0, None, 0.5, 1.0, 1.0, 2.3456)
+    basenet = p.Resultado("1", "BaseNet", 24197, 30, 61.0, None, 0.5, 1.0, 2.3456)
     ajuste = p.Resultado("3.2", "ajuste", 7, test=0.0512)
     filas = [
         replace(basenet, origen=(CIFAR, "de cifar-100-python")),
@@ -479,9 +468,9 @@ def test_la_tabla_queda_alineada_y_la_memoria_solo_va_con_sus_datos_y_pesos(monk
     ]
     p.imprimir_tabla(filas)
     titulos, raya, *escritas = capsys.readouterr().out.splitlines()
-    assert re.search(" Test +Memoria +Top-5 ", titulos) and set(raya) == {"-"}
-    de_basenet = "1|{}|24.197|30|1:01|—|50,00 %|100,00 %|{}|100,00 %|2,346".format
-    del_ajuste = "3.2|ajuste|7|—|—|—|—|5,12 %|{}|—|—".format
+    assert re.search(" Test +Memoria +Pérdida$", titulos) and set(raya) == {"-"}
+    de_basenet = "1|{}|24.197|30|0:01:01|—|50,00 %|100,00 %|{}|2,346".format
+    del_ajuste = "3.2|ajuste|7|—|—|—|—|5,12 %|{}|—".format
     assert [re.sub(" {2,}", "|", escrita) for escrita in escritas] == [
         de_basenet("BaseNet", "45,2 ± 1,0"),
         de_basenet("BaseNet", "—"),

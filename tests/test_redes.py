@@ -96,30 +96,29 @@ def test_un_entrenamiento_depende_de_su_semilla_y_no_de_los_que_le_preceden(dato
         ([4], None, [2, 5, 3, 3], 4),
         ([4], 4, [2, 5, 3, 3], 2),
         ([4], 1, [2, 5, 3], 2),
-        ([4, 1], 1, [2, 5, 3, 3, 3], 5),  # en la primera fase ni para ni vuelve atrás
-        ([2, 2], 4, [2, 5, 3, 3], 3),  # la mejor de la última, y no la segunda
+        ([2, 2], None, [2, 5, 3, 3], 4),
     ],
 )
-def test_con_paciencia_queda_la_mejor_epoca_de_la_ultima_fase_y_si_no_la_ultima(
-    fases, paciencia, aciertos, epoca
-):
-    """Una red de un peso que crece en cada época: los aciertos suben y bajan, y la pérdida sube."""
-    red = keras.Sequential([keras.Input((2,)), layers.Dense(2, use_bias=False)])
+def test_con_parada_queda_la_mejor_epoca_y_si_no_la_ultima(fases, paciencia, aciertos, epoca):
+    """Una red de un peso que crece en cada época: los aciertos suben y después bajan."""
+    capa = layers.Dense(2, use_bias=False, activation="softmax")
+    red = keras.Sequential([keras.Input((2,)), capa])
     red.set_weights([np.array([[0.0, 0.0], [1.0, 0.0]])])
     train = p.Conjunto(np.float32([[1, 0]] * 5), np.eye(2, dtype="float32")[[1] * 5])
     # Las tres primeras se aciertan desde la segunda época; la cuarta y la quinta, hasta ella.
     x = np.float32([[1, 1], [1, 1], [1, 1], [0.6, 1], [0.6, 1], [9, 0]])
     val = p.Conjunto(x, np.eye(2, dtype="float32")[[1, 1, 1, 0, 0, 0]])
-    pasos = []
+    pasos, parada = [], None
+    if paciencia:
+        parada = {"monitor": "val_accuracy", "mode": "max", "patience": paciencia}
     entrenada = p.entrenar(
         construir=lambda: red,
         datos=p.Datos(train, val, None, ("a", "b"), ()),
         semilla=7,
         fases=[(epocas, None) for epocas in fases],
         lote=2,
-        optimizador=lambda cuantos: pasos.append(cuantos) or keras.optimizers.SGD(0.1),
-        perdida=lambda y, salida: keras.ops.sum((1 - 2 * y) * salida, axis=-1),
-        parada=p.mejor_epoca(paciencia) if paciencia else None,
+        optimizador=lambda cuantos: pasos.append(cuantos) or keras.optimizers.SGD(0.35),
+        parada=parada,
     )
     assert pasos == [3 * sum(fases)]  # una sola vez, con los de todas las fases
     assert 6 * np.array(entrenada.hist.history["val_accuracy"]) == pytest.approx(aciertos)
@@ -191,7 +190,7 @@ def test_el_ciclo_sube_recto_en_la_quinta_parte_de_los_pasos_y_baja_hasta_cero(c
     assert (np.diff(tasas[10:]) < 0).all() and tasas[50] == pytest.approx(0, abs=1e-6)
 
 
-def test_basenet_las_recetas_y_la_alumna_quedan_en_su_mejor_epoca(sesion, monkeypatch):
+def test_basenet_queda_en_su_mejor_epoca_y_una_receta_solo_para_si_lo_dice(sesion, monkeypatch):
     red, sesion.cifar = p.construir_basenet(), p.leer_cifar(4)
     datos = p.datos_cifar(sesion.cifar, p.CLASES, 7)
     llamadas = espiar(monkeypatch, "entrenar", sin_entrenar(red, datos))
@@ -201,7 +200,11 @@ def test_basenet_las_recetas_y_la_alumna_quedan_en_su_mejor_epoca(sesion, monkey
     p.destilar([red], datos, 9, 7)
     epocas = [sum(cuantas for cuantas, _ in llamada.fases) for llamada in llamadas]
     assert epocas == [sesion.alcance.epocas_basenet, 9, 9, 9]
-    assert [llamada.parada["patience"] for llamada in llamadas] == [epocas[0], 9, 2, 9]
+    paradas = [
+        a and (a["monitor"], a["patience"]) for a in (llamada.parada for llamada in llamadas)
+    ]
+    # Keras vigila la pérdida si no se le dice otra cosa.
+    assert paradas == [("val_accuracy", epocas[0]), None, ("val_loss", 2), None]
     assert llamadas[1].optimizador is UNA_ETAPA.optimizador
 
 
@@ -355,10 +358,11 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
         prob = np.roll(datos.val.y, 1, axis=1)
         bien = next(aciertos)
         prob[:bien] = datos.val.y[:bien]
-        hist = SimpleNamespace(history={"loss": [1.0] * (6 if receta.paciencia else epocas)})
-        return p.Entrenamiento(p.construir_basenet(), hist, 1.0, 1, prob)
+        hechas, queda = (6, 3) if receta.paciencia else (epocas, epocas)
+        hist = SimpleNamespace(history={"loss": [1.0] * hechas})
+        return p.Entrenamiento(p.construir_basenet(), hist, 1.0, queda, prob)
 
-    campos = {"normalizar": True, "paciencia": 3, "aumento": True, "color": True, "dropout": 0.2}
+    campos = {"normalizar": True, "paciencia": 3, "aumento": True, "recortes": True, "dropout": 0.2}
     pasos = [(f"con {campo}", campo, valor) for campo, valor in campos.items()]
     monkeypatch.setitem(p.PASOS, "Cap", pasos)
     monkeypatch.setattr(p, "entrenar_receta", entrenada)
@@ -366,7 +370,7 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
     # Cada paso parte de lo que se ha quedado.
     una = p.Receta(l2=0.1, normalizar=True)
     dos = replace(una, aumento=True)
-    tres = replace(dos, color=True)
+    tres = replace(dos, recortes=True)
     descartadas = replace(una, paciencia=3), replace(tres, dropout=0.2)
     esperadas = [p.Receta(l2=0.1), una, descartadas[0], dos, tres, descartadas[1]]
     assert recetas == [(receta, 20, 7) for receta in esperadas] and llega == tres
@@ -379,8 +383,10 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
     assert diferencias == pytest.approx([0.1, -0.1, 0.02, -0.04, 0.06])
     assert [f.detalles["se_queda"] for f in filas[1:]] == [True, False, True, True, False]
     salida = capsys.readouterr().out
-    assert "-10,00 puntos en validación; se descarta" in salida
-    assert "+2,00 puntos en validación; se queda" in salida and "la época 6 de 20" in salida
+    assert "  -10,00 puntos en validación; la red final no lo lleva.\n" in salida
+    assert "  +2,00 puntos en validación.\n" in salida
+    assert salida.count("  Ha parado tras 6 de 20 épocas; queda la 3.\n") == 1
+    assert salida.count("Ha parado") == 1
 
 
 # --- Las medidas y sus figuras -------------------------------------------------------------------
@@ -399,21 +405,13 @@ def test_con_espejo_la_red_da_la_media_de_cada_imagen_y_su_reflejo(datos, sesion
         assert np.allclose(prob, (una + otra) / 2, atol=1e-6) and not np.allclose(una, otra)
 
 
-def test_la_evolucion_dibuja_las_curvas_y_la_epoca_en_la_que_queda_la_red():
+def test_la_evolucion_dibuja_las_curvas():
     curvas = {"loss": [3, 2], "accuracy": [0.1, 0.2], "val_loss": [4, 3], "val_accuracy": [0.3, 0]}
-    p.mostrarEvolucion(SimpleNamespace(history=curvas), "Evolución", 2)
+    p.mostrarEvolucion(SimpleNamespace(history=curvas), "Evolución")
     for eje, medida in zip(p.plt.figure("Evolución").axes, ("loss", "accuracy"), strict=True):
-        train, val, epoca = (linea.get_data() for linea in eje.lines)
+        train, val = (linea.get_data() for linea in eje.lines)
         assert np.array_equal(train, [[1, 2], curvas[medida]])
         assert np.array_equal(val, [[1, 2], curvas[f"val_{medida}"]])
-        assert list(epoca[0]) == [2, 2]
-
-
-def test_la_matriz_de_confusion_reparte_cada_clase_real():
-    fila = p.Resultado("1", "red", detalles={"confusion": [[1, 3, 0], [0, 2, 0], [1, 0, 0]]})
-    p.mostrar_confusion("Confusión", fila, SimpleNamespace(clases="abc"))
-    eje = p.plt.figure("Confusión").axes[0]
-    assert np.allclose(eje.images[0].get_array(), [[0.25, 0.75, 0], [0, 1, 0], [1, 0, 0]])
 
 
 # --- El Bonus ------------------------------------------------------------------------------------
