@@ -83,7 +83,7 @@ class Alcance:
     epocas_aprender: int = 5  # de cada paso de 2.1
     epocas_no_memorizar: int = 8  # de cada paso de 2.2
     epocas_mejorada: int = 46
-    epocas_cabezas: int = 40  # las de 3.1.A y la de 3.1.B
+    epocas_cabezas: int = 30  # las de 3.1.A y la de 3.1.B
     epocas_ajuste: int = 6
     epocas_generalista: int = 14
     epocas_destilacion: int = 6
@@ -93,7 +93,7 @@ class Alcance:
 
 COMPLETO = Alcance()
 RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
-SINTETICO = Alcance(30, 5, 12, 24, 20, 3, 8, 4)  # si no hay ningún dato real que aprender
+SINTETICO = Alcance(30, 5, 8, 24, 20, 3, 8, 4)  # si no hay ningún dato real que aprender
 
 # x, imágenes o las características que da una red, (n, ...); y, sus clases en one-hot, (n, clases).
 Conjunto = namedtuple("Conjunto", "x y")
@@ -672,7 +672,7 @@ def puntuar(clasificador, x):
 # --- 3.2: ajuste fino de toda la red -------------------------------------------------------------
 
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
-TASA_AJUSTE = 1e-4  # pico del ciclo de Adam; la vigésima parte que la de las cabezas
+TASA_AJUSTE = 2e-4  # pico del ciclo de Adam; la décima parte que la de las cabezas
 LADO_AJUSTE = 192  # px de los recortes de 224; una época cuesta tres cuartos
 
 

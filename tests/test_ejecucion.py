@@ -341,12 +341,14 @@ def sin_lo_de_keras_3(modulo, **otros):
 KERAS_2 = sin_lo_de_keras_3(keras, __name__="keras_2", utils=sin_lo_de_keras_3(keras.utils))
 
 
-@pytest.mark.parametrize("modulo, otro", [("keras", KERAS_2), ("sklearn.svm", None)])
+@pytest.mark.parametrize(
+    "modulo, otro", [("keras", KERAS_2), ("tensorflow", None), ("sklearn.svm", None)]
+)
 def test_sin_lo_que_importa_dice_como_instalarlo(modulo, otro, monkeypatch):
     monkeypatch.setitem(sys.modules, modulo, otro)
     with pytest.raises(SystemExit) as fin:
         runpy.run_path(str(RAIZ / "practica2.py"), run_name="__main__")
-    assert re.fullmatch("Error: .*(keras|sklearn).*; pip install.*", fin.value.code)
+    assert re.fullmatch("Error: .*(keras|tensorflow|sklearn).*; pip install.*", fin.value.code)
 
 
 PEGADO = """
