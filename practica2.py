@@ -11,7 +11,8 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
 Duración:    con 100 especies, de hora y media a cinco horas en dos núcleos sin GPU, según cuáles.
-Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria.
+Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria («—»,
+             si los datos o los pesos son otros). Solo escribe en la caché de Keras.
 
 Cada apartado empieza por la función que lo cuenta, y sus piezas la siguen en el orden en que se
 usan; lo que sirve a todos va delante o al final. Las funciones del profesor conservan su nombre.
@@ -174,7 +175,7 @@ def apartado1(sesion):
         parada={"monitor": "val_accuracy", "mode": "max", "patience": epocas},
     )
     anotar_red("1", "BaseNet", basenet, datos, sesion, con_train=True)
-    print(f"  La red queda en la época que más acierta en validación: la {basenet.epoca}.")
+    print(f"  La red queda en la época con más aciertos en validación: la {basenet.epoca}.")
     mostrarEvolucion(basenet.hist, "BaseNet: evolución")
     pausa("1.2: resultados de BaseNet")
 
@@ -208,15 +209,15 @@ def adam(pasos):
 
 # ===== APARTADO 2: mejora de BaseNet =============================================================
 
-LOTE = 128  # imágenes; 88 pasos por época
+LOTE = 128  # imágenes; 88 pasos por época: también en la BaseNet de la que se parte
 TASA_SGD = 0.2  # pico del ciclo; ni la mitad ni el doble se distinguen de él
 TASA_ADAM_CICLO = 2e-3  # pico del ciclo; el doble de la constante, y de media la misma
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
-LADO_RECORTE = 24  # px de los recortes de 32: cada época cuesta la mitad
+LADO_RECORTE = 24  # px del recorte de cada imagen de 32: cada época cuesta la mitad
 FRACCION_RECORTES = 0.7  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
 CAMBIO_COLOR = 0.3  # cambio máximo del brillo, el contraste y la saturación de una imagen
-EPSILON_BLANQUEO = 5e-4  # varianza que se suma: no amplía el ruido de las últimas componentes
+EPSILON_BLANQUEO = 5e-4  # varianza que se suma, para no ampliar el ruido de las últimas componentes
 
 
 def apartado2(sesion):
@@ -224,12 +225,13 @@ def apartado2(sesion):
     datos, alcance = datos_cifar(sesion.cifar, CLASES, sesion.semilla), sesion.alcance
     titulo("APARTADO 2 · Mejora de BaseNet", datos)
 
+    print("  La receta final se decidió con entrenamientos largos; cada paso enseña qué aporta.")
     print(f"\n2.1 Que aprenda: cada paso, {alcance.epocas_aprender} épocas desde cero")
     receta = probar_pasos("Que aprenda", Receta(), alcance.epocas_aprender, datos, sesion)
     pausa("2.1: que aprenda")
 
     print(f"\n2.2 Que no memorice: cada paso, {alcance.epocas_no_memorizar} épocas desde cero")
-    print("  Más largos: lo que impide memorizar no se puede juzgar antes de que ocurra.")
+    print("  Más largos: lo que impide memorizar no se ve antes de que la red memorice.")
     probar_pasos("Que no memorice", receta, alcance.epocas_no_memorizar, datos, sesion)
     pausa("2.2: que no memorice")
 
@@ -251,7 +253,7 @@ class Receta:
     filtros: tuple = ()  # de cada etapa de tres convoluciones
     batchnorm: bool = False
     optimizador: Callable = adam
-    blanqueo: bool = False  # la primera convolución sale de las imágenes
+    blanqueo: bool = False  # la primera convolución sale de las imágenes; requiere normalizar
     residual: bool = False
     paciencia: int | None = None  # épocas de early stopping; None: no para
     aumento: bool = False
@@ -263,7 +265,7 @@ class Receta:
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube linealmente y baja a cero en coseno (Smith y Topin, 2019; Loshchilov, 2017)."""
+    """Tasa que sube en línea y baja en coseno (Smith y Topin, 2019; Loshchilov y Hutter, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
     bajada = max(1, pasos - subida)
     return keras.optimizers.schedules.CosineDecay(
@@ -298,7 +300,7 @@ RECETA_FINAL = Receta(
 PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valor)
     "Que aprenda": (
         ("normalización", "normalizar", True),
-        # Con los parámetros de BaseNet: convoluciones de 3x3 en lugar de la capa densa intermedia.
+        # Con casi los parámetros de BaseNet: más convoluciones y ninguna densa intermedia.
         ("más profundidad", "filtros", (16, 16, 16)),
         ("más filtros", "filtros", (32, 64, 128)),
         ("batch normalization", "batchnorm", True),
@@ -321,7 +323,7 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
 
 def probar_pasos(capitulo, receta, epocas, datos, sesion):
     """Añade a una receta, de uno en uno, los pasos de un capítulo, y la devuelve. Los que la red
-    final no lleva se prueban y se descartan: lo que se eligió con pasos largos no lo decide uno."""
+    final no lleva se prueban y se retiran: un entrenamiento corto no decide."""
     # De cada paso, también lo que acierta en train: lo que supera a validación es memorización.
     anotar_paso = partial(anotar_red, "2", con_test=False, con_train=True)
     red = entrenar_receta(receta, datos, epocas, sesion.semilla)
@@ -363,7 +365,7 @@ def fases_de(receta, epocas, transformar):
 
 def aumentar(lado, receta, x, y, azar):
     """Un lote aumentado: de cada imagen de x, (n, m, m, 3), un recorte en un sitio al azar, la
-    mitad reflejados, (n, lado, lado, 3). Los de m px salen de la imagen ampliada por reflexión."""
+    mitad reflejados, (n, lado, lado, 3). Si lado es m, antes se amplía por reflexión."""
     if lado == x.shape[1]:
         borde = (DESPLAZAMIENTO, DESPLAZAMIENTO)
         x = np.pad(x, ((0, 0), borde, borde, (0, 0)), "reflect")
@@ -424,7 +426,7 @@ def construir_mejorada(receta, datos, lado=32):
 
 
 def media_y_varianza(x):
-    """Las de cada canal de x, a partir de las de cada imagen: una suma larga pierde cifras."""
+    """De cada canal de x, a partir de las de cada imagen: una suma larga pierde cifras."""
     medias, varianzas = x.mean((1, 2)).astype("float64"), x.var((1, 2)).astype("float64")
     return medias.mean(0), medias.var(0) + varianzas.mean(0)
 
@@ -494,7 +496,7 @@ def apartado3(sesion):
     print(f"\n3.2 Ajuste fino de {preentrenada.nombre}: todas sus convoluciones y la cabeza")
     datos = leer_aves(sesion)
     ajuste = ajustar(datos, salida.modelo, sesion)
-    # Con la que más acierta en validación sin tocar la red preentrenada.
+    print("  Frente a la que más acierta en validación con la red congelada:")
     comparar(ajuste, max(congeladas, key=lambda fila: fila.val), datos)
     pausa("3.2: ajuste fino")
 
@@ -538,7 +540,7 @@ def construir_base(preentrenada, lado=None):
         centrar_pesos(red)
     for capa in red.layers:
         if isinstance(capa, layers.BatchNormalization):
-            capa.trainable = False  # las estadísticas de 16 aves serían peores que las suyas
+            capa.trainable = False  # ni su escala; las estadísticas de 16 aves serían peores
     entrada = keras.Input((lado, lado, 3))
     return keras.Model(entrada, red(preentrenada.preprocesar(entrada)))
 
@@ -554,8 +556,8 @@ def centrar_pesos(modelo):
 
 
 def extraer(base, particiones, resto):
-    """Dos Datos con lo que la base da de cada imagen, que pasa por ella una vez: mapas (n, 7, 7,
-    2048), en float16, para 3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
+    """Vacía particiones y da dos Datos: los mapas de cada imagen, (n, 7, 7, 2048), en float16, para
+    3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
     mapas = []
     while particiones:  # desde la última, test: la mitad de las imágenes deja sitio enseguida
         x, y = particiones.pop()
@@ -585,7 +587,7 @@ def probar_cabeza(apartado, nombre, crear_capas, datos, sesion):
         salida = layers.Dense(len(datos.clases), activation="softmax", dtype="float32")
         return keras.Sequential([entrada, *crear_capas(), salida])
 
-    # Los mapas están en float16.
+    # Los mapas están en float16, y se convierten por lotes para no duplicar la RAM.
     fases = [(sesion.alcance.epocas_cabezas, lambda x, y, azar: (x.astype("float32"), y))]
     optimizador = partial(adam_ciclo, TASA_CABEZA)
     cabeza = entrenar(construir, datos, sesion.semilla, fases, LOTE_CABEZA, optimizador)
@@ -672,8 +674,8 @@ def puntuar(clasificador, x):
 # --- 3.2: ajuste fino de toda la red -------------------------------------------------------------
 
 LOTE_AJUSTE = 16  # imágenes; la RAM del gradiente crece en proporción
-TASA_AJUSTE = 2e-4  # pico del ciclo de Adam; la décima parte que la de las cabezas
-LADO_AJUSTE = 192  # px de los recortes de 224; una época cuesta tres cuartos
+TASA_AJUSTE = 2e-4  # pico del ciclo de Adam; la décima parte de la de las cabezas
+LADO_AJUSTE = 192  # px del recorte de cada imagen de 224; una época cuesta tres cuartos
 
 
 def ajustar(datos, cabeza, sesion):
@@ -717,7 +719,7 @@ def bonus(sesion):
     prob_val = predecir(restringida, datos.val.x)
     en_las_25 = generalista._replace(modelo=restringida, prob_val=prob_val)
     suya = anotar_red("Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True)
-    maestras, rival = [restringida], suya
+    maestras = [restringida]
     especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # None sin el Apartado 2
     if especialista:
         maestras.append(especialista.modelo)
@@ -731,12 +733,11 @@ def bonus(sesion):
         )
         anotar(comite, datos, sesion)
         comparar(comite, especialista, datos)
-        rival = especialista
 
     print(f"\n  Destilación: otra especialista aprende de {len(maestras)} maestras")
     destilada = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
     fila = anotar_red("Bonus", "Especialista destilada", destilada, datos, sesion, espejo=True)
-    comparar(fila, rival, datos)
+    comparar(fila, especialista or suya, datos)
     mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
     pausa("Bonus: resultados")
 
@@ -911,8 +912,8 @@ def comparar(fila, rival, datos):
 ANCHO = 110  # columnas de los títulos
 
 # Lo que dice la memoria: media y desviación típica, en tres semillas, de los aciertos en test de
-# una red y de las diferencias entre dos. Lo escribe memoria/generar.py. Con otros datos o pesos que
-# estos no se comparan. «Otros pesos» son unos que no son los de ImageNet: la memoria dice cuáles.
+# una red y de las diferencias entre dos. Lo escribe memoria/generar.py, que busca su «Fin». Si los
+# datos o los pesos son otros, no se compara. «Otros pesos» son los que no son los de ImageNet.
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos")
 MEMORIA = {}
@@ -950,7 +951,7 @@ def de_la_memoria(cual, origen):
 
 
 def celdas(fila):
-    """Las de una fila de RESUMEN, {título: texto}; «—» es «no medido»."""
+    """Celdas de una fila de RESUMEN, {título: texto}; «—» es «no medido»."""
     de_test = None if fila.test is None else de_la_memoria(fila.experimento, fila.origen)
     valores = (
         ("Apartado", fila.apartado, str),
@@ -1139,7 +1140,7 @@ def de_donde_sale(ruta):
 
 
 def conseguir(encontrar, nombre, urls, huella, parecido):
-    """Lo que encontrar halla en imagenes/ o en un archivo que descarga; None si no hay red."""
+    """Lo que encontrar() halla en imagenes/ o en un archivo que descarga; None si no hay red."""
     hallado = encontrar(carpeta_imagenes())
     if not hallado and (carpeta := descargar(nombre, urls, huella, parecido, extract=True)):
         hallado = encontrar(carpeta)
@@ -1267,7 +1268,7 @@ def leer_pickle(fichero):
 
 def leer_lote(fichero, minimo):
     """Imágenes uint8 (n, 32, 32, 3) y clases finas (n,) de un pickle de CIFAR-100, en el orden de
-    las clases y de los bytes de la imagen: con otro en el fichero, la partición es la misma."""
+    las clases y de los bytes de la imagen: la partición no depende del orden del fichero."""
     with con_remedio(fichero, REMEDIO_CIFAR):
         leido = leer_pickle(fichero)
         x, y = np.asarray(leido.get("data")), np.asarray(leido.get("fine_labels")).reshape(-1)
@@ -1594,7 +1595,7 @@ def preparar_entorno(semilla):
 
 
 def elegir_precision(con_gpu, cpuinfo):
-    """La de todas las redes. La decide lo que el procesador sabe hacer, y no un cronómetro, para
+    """Precisión de todas las redes. La decide lo que el procesador sabe hacer, no un cronómetro, para
     que se repitan las cifras; sin oneDNN, bfloat16 se emula y tarda más."""
     if con_gpu:
         return "mixed_float16"
@@ -1639,7 +1640,7 @@ def cargar_todo(sesion, partes):
 def ejecutar(argumentos=None):
     """main con códigos de salida: 0; 1, error de cálculo; 2, entrada incorrecta; 130, Ctrl-C."""
     for salida in (sys.stdout, sys.stderr):
-        if hasattr(salida, "reconfigure"):  # un terminal sin acentos no detiene la práctica
+        if hasattr(salida, "reconfigure"):  # un terminal que no admite acentos no la detiene
             salida.reconfigure(errors="replace", line_buffering=True)
     try:
         main(argumentos)
