@@ -11,8 +11,8 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
 Duración:    con 100 especies, de hora y media a cinco horas en dos núcleos sin GPU, según cuáles.
-Al terminar: RESUMEN, una tabla con una fila por experimento, junto a la cifra de la memoria («—»,
-             si los datos o los pesos son otros). Solo escribe en la caché de Keras.
+Al terminar: RESUMEN, con una fila por experimento y la cifra de la memoria si los datos y los pesos
+             son los suyos. Solo escribe en la caché de Keras.
 
 Cada apartado empieza por la función que lo cuenta, y sus piezas la siguen en el orden en que se
 usan; lo que sirve a todos va delante o al final. Las funciones del profesor conservan su nombre.
@@ -1595,8 +1595,8 @@ def preparar_entorno(semilla):
 
 
 def elegir_precision(con_gpu, cpuinfo):
-    """Precisión de todas las redes. La decide lo que el procesador sabe hacer, no un cronómetro, para
-    que se repitan las cifras; sin oneDNN, bfloat16 se emula y tarda más."""
+    """Precisión de todas las redes. La decide lo que el procesador sabe hacer y no un cronómetro:
+    así se repiten las cifras. Sin oneDNN, bfloat16 se emula y tarda más."""
     if con_gpu:
         return "mixed_float16"
     con_onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"] != "0"
