@@ -324,7 +324,6 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
 def probar_pasos(capitulo, receta, epocas, datos, sesion):
     """Añade a una receta, de uno en uno, los pasos de un capítulo, y la devuelve. Los que la red
     final no lleva se prueban y se retiran: un entrenamiento corto no decide."""
-    # De cada paso, también lo que acierta en train: lo que supera a validación es memorización.
     anotar_paso = partial(anotar_red, "2", con_test=False, con_train=True)
     red = entrenar_receta(receta, datos, epocas, sesion.semilla)
     anterior = anotar_paso(f"{capitulo}: de partida", red, datos, sesion)

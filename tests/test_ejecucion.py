@@ -121,7 +121,7 @@ def test_las_cifras_de_cada_fila_son_las_de_sus_probabilidades(experimento, fila
 
 
 def test_las_curvas_dicen_la_epoca_en_la_que_queda_la_red_que_se_mide(pasada, filas):
-    (dicha,) = re.findall(r"época que más acierta en validación: la (\d)\.", pasada.salida)
+    (dicha,) = re.findall(r"época con más aciertos en validación: la (\d)\.", pasada.salida)
     for nombre, fila in filas.items():
         curvas = fila["detalles"].get("curvas", {})
         assert {len(curva) for curva in curvas.values()} == {fila["epocas"]} - {None}, nombre
