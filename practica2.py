@@ -10,7 +10,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
-Duración:    con 100 especies, de hora y media a cinco horas en dos núcleos sin GPU, según cuáles.
+Duración:    hora y media larga en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
 Al terminar: RESUMEN, con una fila por experimento y la cifra de la memoria si los datos y los pesos
              son los suyos. Solo escribe en la caché de Keras.
 
@@ -1489,7 +1489,7 @@ def dibujar(mosaico, lado, azar):
 # ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
-MINUTOS = {"1": 1, "2": 35, "3": 26, "bonus": 26}
+MINUTOS = {"1": 1, "2": 35, "3": 37, "bonus": 27}
 
 
 @dataclass
