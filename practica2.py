@@ -478,9 +478,8 @@ def apartado3(sesion):
     print(f"\n3.1 {preentrenada.nombre} como extractor de características")
     print("  De las «dos últimas capas» del guion, avg_pool y predictions, 3.1.A deja la primera.")
     print("  Los parámetros y el tiempo son los de cada cabeza: la extracción es común a todas.")
-    particiones, resto = list(datos[:3]), datos[3:]
-    del datos  # las imágenes dejan sitio a los mapas; para el ajuste fino se leen otra vez
-    mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), particiones, resto)
+    datos = list(datos)  # lo vacía extraer; para el ajuste fino se leen otra vez
+    mapas, vectores = extraer(construir_base(preentrenada, LADO_AVES), datos)
     salida = probar_cabeza("3.1.A", "solo la salida", list, vectores, sesion)
     fc = probar_cabeza("3.1.A", "nueva FC y salida", capas_fc, vectores, sesion)
     probar_clasificadores(vectores, sesion)
@@ -554,16 +553,17 @@ def centrar_pesos(modelo):
             capa.gamma.assign(ESCALA_RAMAS * capa.gamma)
 
 
-def extraer(base, particiones, resto):
-    """Vacía particiones y da dos Datos: los mapas de cada imagen, (n, 7, 7, 2048), en float16, para
-    3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
+def extraer(base, datos):
+    """Vacía datos, una lista como Datos, y da otros dos: los mapas de cada imagen, (n, 7, 7, 2048),
+    en float16, para 3.1.B, y su media, la de avg_pool, vectores (n, 2048), para 3.1.A."""
+    *particiones, clases, origen = datos
+    datos.clear()
     mapas = []
     while particiones:  # desde la última, test: la mitad de las imágenes deja sitio enseguida
         x, y = particiones.pop()
         mapas.insert(0, Conjunto(predecir(base, x, "float16"), y))
-        del x
     vectores = [Conjunto(x.mean((1, 2), dtype="float32"), y) for x, y in mapas]
-    return Datos(*mapas, *resto), Datos(*vectores, *resto)
+    return Datos(*mapas, clases, origen), Datos(*vectores, clases, origen)
 
 
 # --- 3.1: cabezas sobre la red congelada ---------------------------------------------------------
@@ -910,9 +910,9 @@ def comparar(fila, rival, datos):
 
 ANCHO = 110  # columnas de los títulos
 
-# Lo que dice la memoria: media y desviación típica, en tres semillas, de los aciertos en test de
-# una red y de las diferencias entre dos. Lo escribe memoria/generar.py, que busca su «Fin». Si los
-# datos o los pesos son otros, no se compara. «Otros pesos» son los que no son los de ImageNet.
+# Los aciertos en test de la memoria y las diferencias entre dos: lo medido o, con varias semillas,
+# media y desviación típica. Lo escribe memoria/generar.py, que busca su «Fin». Si los datos o los
+# pesos son otros, no se compara. «Otros pesos» son los que no son los de ImageNet.
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos")
 MEMORIA = {

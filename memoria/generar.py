@@ -49,9 +49,9 @@ CASTELLANO = dict(par.split("=") for par in NOMBRES.split())
 # ===== Los resultados ============================================================================
 
 
-def leer(fichero=None):
+def leer():
     """Los resultados guardados, {parte: lo que midió}."""
-    return json.loads((fichero or RESULTADOS).read_text(encoding="utf-8"))
+    return json.loads(RESULTADOS.read_text(encoding="utf-8"))
 
 
 def guardar(parte, medido):

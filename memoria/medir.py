@@ -89,14 +89,14 @@ def medir_controles(semilla):
     sesion.preentrenada = mobilenet = p.buscar_pesos(MOBILENETV2)
     sesion.aves = p.buscar_aves(p.COMPLETO.especies)
     aves = p.leer_aves(sesion)
-    mapas, _ = p.extraer(p.construir_base(mobilenet, p.LADO_AVES), list(aves[:3]), aves[3:])
+    mapas, _ = p.extraer(p.construir_base(mobilenet, p.LADO_AVES), list(aves))
     p.probar_cabeza("3.1.B", "con una media al final", capas_con_media, mapas, sesion)
     dividiendo = mobilenet._replace(
         nombre="MobileNetV2 entre 255",
         preprocesar=lambda x: mobilenet.preprocesar(x / 255),
     )
     sesion.preentrenada = dividiendo
-    _, vectores = p.extraer(p.construir_base(dividiendo, p.LADO_AVES), list(aves[:3]), aves[3:])
+    _, vectores = p.extraer(p.construir_base(dividiendo, p.LADO_AVES), list(aves))
     p.probar_cabeza("3.1.A", "solo la salida", list, vectores, sesion)
     return de_la_sesion(sesion)
 

@@ -118,7 +118,7 @@ def medir_memoria():
     datos, barata = aves_inventadas(*CUB), p.RESNET50._replace(constructor=red_barata)
     sesion = p.Sesion(p.SEMILLA, replace(p.RAPIDO, epocas_cabezas=1), p.RESNET50)
     base = p.construir_base(barata, p.LADO_AVES)
-    mapas, vectores = p.extraer(base, list(datos[:3]), datos[3:])
+    mapas, vectores = p.extraer(base, list(datos))
     decir_memoria("extraer")
     pocas = [p.Conjunto(datos.train.x[:64].copy(), datos.train.y[:64])] * 3
     pocas = p.Datos(*pocas, *datos[3:])

@@ -106,7 +106,7 @@ def test_una_pasada_da_los_mapas_y_su_media_y_lo_que_no_cabe_en_float16_se_dice(
     base, predecir, pasadas = p.construir_base(DIMINUTA, LADO), p.predecir, []
 
     monkeypatch.setattr(p, "predecir", lambda *a: pasadas.append(len(a[1])) or predecir(*a))
-    mapas, vectores = p.extraer(base, list(datos[:3]), datos[3:])
+    mapas, vectores = p.extraer(base, list(datos))
     assert pasadas == [6, 6, 6]
     for parte, de_mapas, de_vectores in zip(datos[:3], mapas, vectores):
         esperados = predecir(base, parte.x)
@@ -116,7 +116,7 @@ def test_una_pasada_da_los_mapas_y_su_media_y_lo_que_no_cabe_en_float16_se_dice(
         assert de_mapas.y is de_vectores.y is parte.y
     pixeles = keras.Input((LADO, LADO, 3))
     with pytest.raises(FloatingPointError, match="float16"):
-        p.extraer(keras.Model(pixeles, layers.Rescaling(1e6)(pixeles)), list(datos[:3]), datos[3:])
+        p.extraer(keras.Model(pixeles, layers.Rescaling(1e6)(pixeles)), list(datos))
 
 
 # --- Las cabezas y los clasificadores ------------------------------------------------------------
