@@ -83,10 +83,10 @@ class Alcance:
     epocas_basenet: int = 30
     epocas_aprender: int = 5  # de cada paso de 2.1
     epocas_no_memorizar: int = 8  # de cada paso de 2.2
-    epocas_mejorada: int = 46
+    epocas_mejorada: int = 54
     epocas_cabezas: int = 30  # las de 3.1.A y la de 3.1.B
-    epocas_ajuste: int = 6
-    epocas_generalista: int = 14
+    epocas_ajuste: int = 4
+    epocas_generalista: int = 16
     epocas_destilacion: int = 6
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
@@ -310,7 +310,7 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
         ("conexiones residuales", "residual", True),
     ),
     "Que no memorice": (
-        ("early stopping", "paciencia", 3),
+        ("early stopping", "paciencia", 2),
         ("aumento de datos", "aumento", True),
         ("recortes pequeños", "recortes", True),
         ("cambios de color", "color", True),
