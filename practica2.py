@@ -83,10 +83,10 @@ class Alcance:
     epocas_basenet: int = 30
     epocas_aprender: int = 5  # de cada paso de 2.1
     epocas_no_memorizar: int = 8  # de cada paso de 2.2
-    epocas_mejorada: int = 54
+    epocas_mejorada: int = 46
     epocas_cabezas: int = 30  # las de 3.1.A y la de 3.1.B
     epocas_ajuste: int = 4
-    epocas_generalista: int = 16
+    epocas_generalista: int = 14
     epocas_destilacion: int = 6
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
@@ -638,7 +638,8 @@ def probar_clasificadores(vectores, sesion):
     componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])
     # Con np.inner, el kernel lineal calcula todos los productos de una vez: cinco veces más rápido.
     svm = make_pipeline(Normalizer(), SVC(kernel=np.inner))
-    pca = PCA(componentes, svd_solver="covariance_eigh")  # el más rápido aquí
+    rapido = "covariance_eigh" if len(train) > train.shape[1] else "full"  # el que menos tarda
+    pca = PCA(componentes, svd_solver=rapido)
     discriminante = make_pipeline(Normalizer(), pca, LinearDiscriminantAnalysis("lsqr"))
     contracciones = {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES}
     bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
@@ -1326,7 +1327,7 @@ REMEDIO_LISTA = "corrija la lista o cópiela otra vez"
 RUTA = r"(?!\.)[^/:]+/(?!\.)[^/]+\.(jpe?g|png|bmp|gif|tiff?|webp)"  # «clase/imagen»
 MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la validación cruzada
 MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
-ESPECIES_SINTETICAS = 10
+ESPECIES_SINTETICAS = 8
 
 # La carpeta de las clases, las rutas «clase/imagen» y los ficheros de las listas.
 Aves = namedtuple("Aves", "carpeta train test listas")
@@ -1514,7 +1515,7 @@ def dibujar(mosaico, lado, azar):
     (lado, lado, 3)."""
     fondo = azar.integers(0, 256, (4, 4, 3), np.uint8)
     imagen = Image.fromarray(fondo).resize((lado, lado), Image.BICUBIC)
-    colores = (mosaico + azar.normal(0, 60, mosaico.shape)).clip(0, 255).astype(np.uint8)
+    colores = (mosaico + azar.normal(0, 55, mosaico.shape)).clip(0, 255).astype(np.uint8)
     tamano = round(lado * azar.uniform(0.5, 0.9))
     figura = Image.fromarray(colores).convert("RGBA").resize((tamano, tamano), Image.NEAREST)
     figura = figura.rotate(azar.uniform(-30, 30))
