@@ -27,6 +27,7 @@ import pickle
 import re
 import socket
 import sys
+import textwrap
 import time
 import warnings
 from collections import namedtuple
@@ -53,6 +54,7 @@ try:
     import numpy as np
     import tensorflow as tf
     from keras import config, layers
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
     from PIL import Image
     from scipy.stats import binomtest
     from sklearn import metrics
@@ -1028,10 +1030,6 @@ def titulo(texto, datos=None):
 
 
 # ===== FIGURAS Y PUNTOS DE PARADA ================================================================
-
-import textwrap
-
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 SEGUNDOS_PAUSA = 3.0  # que se ven las figuras en una pantalla; nadie tiene que pulsar nada
 SIN_PANTALLA = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")  # modos de matplotlib

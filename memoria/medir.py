@@ -5,7 +5,7 @@ imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de R
 ablacion/N   la receta de la red final sin cada uno de sus ingredientes
 controles/N  aquello con lo que la memoria compara: BaseNet con 100 clases; y, con MobileNetV2, la
              salida sola si se divide entre 255 antes de tiempo, y 3.1.B si acaba en una media
-bonus/N      el Bonus sin la red del Apartado 2: la alumna aprende de una sola maestra
+bonus/N      la alumna del Bonus si solo aprende de la generalista, y si aprende sin maestras
 """
 
 import sys
@@ -53,8 +53,18 @@ def medir_imagenet(semilla):
 
 
 def medir_bonus(semilla):
-    """El Bonus solo."""
-    return de_la_sesion(p.main(["--apartados", "bonus", "--semilla", str(semilla)]))
+    """La alumna del Bonus, que parte de la generalista, si solo aprende de ella y sin maestras."""
+    sesion, todas = empezar(semilla, 100)
+    red = p.entrenar_receta(p.RECETA_GENERALISTA, todas, p.COMPLETO.epocas_generalista, semilla)
+    generalista, datos = p.restringir(red.modelo), p.datos_cifar(sesion.cifar, p.CLASES, semilla)
+    epocas = p.COMPLETO.epocas_destilacion
+    con_una = p.destilar([generalista], datos, epocas, semilla)
+    p.anotar_red("Bonus", "Alumna de una maestra", con_una, datos, sesion, espejo=True)
+    fases = p.fases_de(p.RECETA_FINAL, epocas, p.aumentar)
+    ciclo = partial(p.sgd_ciclo, p.TASA_DESTILACION)
+    sola = p.entrenar(lambda: generalista, datos, semilla, fases, p.LOTE, ciclo)
+    p.anotar_red("Bonus", "Alumna sin maestras", sola, datos, sesion, espejo=True)
+    return de_la_sesion(sesion)
 
 
 def medir_ablacion(semilla):
@@ -77,14 +87,9 @@ def medir_controles(semilla):
     """Aciertos en test de BaseNet si aprende las 100 clases y, con MobileNetV2, de la salida sola
     si se divide entre 255 antes de su preprocesado y de 3.1.B si acaba en una media."""
     sesion, datos = empezar(semilla, 100)
-    basenet = p.entrenar(
-        partial(p.construir_mejorada, p.Receta(), datos),
-        datos,
-        semilla,
-        [(p.COMPLETO.epocas_basenet, None)],
-        p.LOTE_BASENET,
-        p.adam,
-    )
+    construir = partial(p.construir_mejorada, p.Receta(), datos)
+    fases = [(p.COMPLETO.epocas_basenet, None)]
+    basenet = p.entrenar(construir, datos, semilla, fases, p.LOTE_BASENET, p.adam)
     p.anotar_red("1", "BaseNet, 100 clases", basenet, datos, sesion)
     sesion.preentrenada = mobilenet = p.buscar_pesos(MOBILENETV2)
     sesion.aves = p.buscar_aves(p.COMPLETO.especies)
@@ -154,7 +159,10 @@ def constantes():
     numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
     receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
     rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
-    return numeros | rejillas | {"RECETA_FINAL": receta}
+    paciencia = {
+        campo: valor for _, campo, valor in p.PASOS["Que no memorice"] if campo == "paciencia"
+    }
+    return numeros | rejillas | paciencia | {"RECETA_FINAL": receta}
 
 
 def red_final():

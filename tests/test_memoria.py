@@ -179,7 +179,6 @@ def test_se_mide_solo_lo_que_se_pide_y_ocupa_el_lugar_de_lo_anterior(monkeypatch
     [
         ("practica/8", (["--semilla", "8"],)),
         ("imagenet/9", (["--apartados", "3", "--semilla", "9"], medir.MOBILENETV2)),
-        ("bonus/8", (["--apartados", "bonus", "--semilla", "8"],)),
     ],
 )
 def test_la_practica_se_mide_como_se_ejecuta(parte, argumentos, monkeypatch):
@@ -225,6 +224,20 @@ def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
 def test_los_controles_se_miden_en_test(en_pequeno):
     filas = json.loads(json.dumps(medir.medir("controles/8")))["filas"]
     assert len(filas) == 3 and all(0 <= fila["test"] <= 1 for fila in filas)
+
+
+def test_la_alumna_con_una_maestra_y_sin_ninguna(en_pequeno, monkeypatch):
+    preguntar, preguntadas = p.preguntar, []
+
+    def anotar(maestras, *resto):
+        preguntadas.append(len(maestras))
+        return preguntar(maestras, *resto)
+
+    monkeypatch.setattr(p, "preguntar", anotar)
+    una, ninguna = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
+    assert set(preguntadas) == {1}
+    assert una["epocas"] == ninguna["epocas"] == p.COMPLETO.epocas_destilacion
+    assert una["detalles"]["curvas"] != ninguna["detalles"]["curvas"]
 
 
 def test_la_tabla_de_capas_es_la_del_guion():
