@@ -96,7 +96,7 @@ class Alcance:
 
 COMPLETO = Alcance()
 RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
-SINTETICO = Alcance(30, 5, 8, 24, 20, 3, 8, 4)  # si no hay ningún dato real que aprender
+SINTETICO = Alcance(30, 4, 5, 20, 20, 3, 6, 3)  # si no hay ningún dato real que aprender
 
 # x, imágenes o las características que da una red, (n, ...); y, sus clases en one-hot, (n, clases).
 Conjunto = namedtuple("Conjunto", "x y")
@@ -906,7 +906,8 @@ def comparar(fila, rival, datos):
     diferencia = fila.test - rival.test
     fila.detalles[contraste] = {"diferencia": diferencia, "p": p}
     puntos = en_puntos(diferencia, "test", contraste, datos)
-    print(f"  {contraste}: {puntos}; McNemar, p = {decimal(p, 4)}.")
+    comparada = f"= {decimal(p, 4)}" if p >= 0.0001 else "< 0,0001"
+    print(f"  {contraste}: {puntos}; McNemar, p {comparada}.")
 
 
 # ===== TEXTOS Y TABLAS ===========================================================================
