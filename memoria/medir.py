@@ -159,10 +159,8 @@ def constantes():
     numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
     receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
     rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
-    paciencia = {
-        campo: valor for _, campo, valor in p.PASOS["Que no memorice"] if campo == "paciencia"
-    }
-    return numeros | rejillas | paciencia | {"RECETA_FINAL": receta}
+    valores = {campo: valor for _, campo, valor in p.PASOS["Que no memorice"]}
+    return numeros | rejillas | {"paciencia": valores["paciencia"], "RECETA_FINAL": receta}
 
 
 def red_final():
