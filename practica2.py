@@ -396,7 +396,7 @@ def cambiar_color(x, azar):
 
 def construir_mejorada(receta, datos, lado=32):
     """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
-    con lado None, de cualquier tamaño. Si normaliza, con los canales de train."""
+    con lado None, de cualquier tamaño. Normaliza cada canal como en train."""
     entrada = x = keras.Input((lado, lado, 3))
     num_clases, x_train = len(datos.clases), datos.train.x
     if receta.normalizar:
@@ -640,8 +640,8 @@ def probar_clasificadores(vectores, sesion):
     componentes = min(COMPONENTES_LDA, len(train) // 2, train.shape[1])
     # Con np.inner, el kernel lineal calcula todos los productos de una vez: cinco veces más rápido.
     svm = make_pipeline(Normalizer(), SVC(kernel=np.inner))
-    rapido = "covariance_eigh" if len(train) > train.shape[1] else "full"  # el que menos tarda
-    pca = PCA(componentes, svd_solver=rapido)
+    metodo = "covariance_eigh" if len(train) > train.shape[1] else "full"  # el que menos tarda
+    pca = PCA(componentes, svd_solver=metodo)
     discriminante = make_pipeline(Normalizer(), pca, LinearDiscriminantAnalysis("lsqr"))
     contracciones = {"lineardiscriminantanalysis__shrinkage": CONTRACCIONES}
     bosque = RandomForestClassifier(ARBOLES, n_jobs=-1, random_state=sesion.semilla)
@@ -659,15 +659,15 @@ def probar_clasificadores(vectores, sesion):
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
             ((parametro, valor),) = clasificador.best_params_.items()
-            aciertos = porcentaje(clasificador.best_score_)
-            print(f"  En validación cruzada, {aciertos} con {parametro.split('__')[-1]} = {valor}")
+            elegido = f"{parametro.split('__')[-1]} = {decimal(valor)}"
+            print(f"  En validación cruzada, {porcentaje(clasificador.best_score_)} con {elegido}")
         fila.prob_val = puntuar(clasificador, vectores.val.x)
         fila.prob_test = puntuar(clasificador, vectores.test.x)
         anotar(fila, vectores, sesion)
 
 
 def puntuar(clasificador, x):
-    """Probabilidad de cada clase, (n, clases); en la SVM, cuántas veces gana a otra."""
+    """Probabilidad de cada clase, (n, clases); en la SVM, su decision_function."""
     dar = getattr(clasificador, "predict_proba", None) or clasificador.decision_function
     # Por trozos, porque la SVM calcula un duelo por imagen y par de clases.
     return np.concatenate([dar(x[i : i + TROZO]) for i in range(0, len(x), TROZO)])
@@ -706,13 +706,13 @@ TASA_DESTILACION = 0.05  # la cuarta parte de TASA_SGD: la alumna no parte de ce
 
 def bonus(sesion):
     """Bonus: una generalista de 100 clases, su comité con la red final y una alumna de las dos."""
-    todas = datos_cifar(sesion.cifar, 100, sesion.semilla)
-    titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", todas)
+    datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
+    titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", datos)
     print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve; de las 25 del")
     print("  guion, las mismas imágenes. Lo que saben las dos se lo enseñan después a una sola.")
     epocas = sesion.alcance.epocas_generalista
-    generalista = entrenar_receta(RECETA_GENERALISTA, todas, epocas, sesion.semilla)
-    anotar_red("Bonus", "Generalista, 100 clases", generalista, todas, sesion, espejo=True)
+    generalista = entrenar_receta(RECETA_GENERALISTA, datos, epocas, sesion.semilla)
+    anotar_red("Bonus", "Generalista, 100 clases", generalista, datos, sesion, espejo=True)
     mostrarEvolucion(generalista.hist, "Generalista: evolución")
     pausa("Bonus: la generalista")
 
@@ -728,7 +728,7 @@ def bonus(sesion):
         comite = Resultado(
             "Bonus",
             "Comité, 25 clases, con espejo",
-            parametros=generalista.modelo.count_params() + especialista.parametros,
+            parametros=sum(maestra.count_params() for maestra in maestras),
             segundos=suya.segundos + especialista.segundos,
             prob_val=(suya.prob_val + especialista.prob_val) / 2,
             prob_test=(suya.prob_test + especialista.prob_test) / 2,
@@ -736,11 +736,12 @@ def bonus(sesion):
         anotar(comite, datos, sesion)
         comparar(comite, especialista, datos)
 
-    print(f"\n  Destilación: otra especialista aprende de {len(maestras)} maestras")
-    destilada = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
-    fila = anotar_red("Bonus", "Especialista destilada", destilada, datos, sesion, espejo=True)
+    nombre = f"Alumna de {'dos maestras' if especialista else 'una maestra'}"
+    print(f"\n  Destilación: {nombre.lower()}. Su tiempo no incluye el de quien la enseña.")
+    alumna = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
+    fila = anotar_red("Bonus", nombre, alumna, datos, sesion, espejo=True)
     comparar(fila, especialista or suya, datos)
-    mostrarEvolucion(destilada.hist, "Especialista destilada: evolución")
+    mostrarEvolucion(alumna.hist, f"{nombre}: evolución")
     pausa("Bonus: resultados")
 
 
@@ -954,8 +955,8 @@ MEMORIA = {
     "Generalista, 25 clases, con espejo": (0.859, 0.00198),
     "Comité, 25 clases, con espejo": (0.879, 0.000849),
     "Comité, 25 clases, con espejo frente a BaseNet mejorada, con espejo": (0.0168, 0.001697),
-    "Especialista destilada, con espejo": (0.8686, 0.002546),
-    "Especialista destilada, con espejo frente a BaseNet mejorada, con espejo": (0.0064, 0.0),
+    "Alumna de dos maestras, con espejo": (0.8686, 0.002546),
+    "Alumna de dos maestras, con espejo frente a BaseNet mejorada, con espejo": (0.0064, 0.0),
 }
 # Fin de la memoria
 
@@ -1078,7 +1079,7 @@ def pausa(texto):
 
 
 def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
-    """Pérdida y aciertos por época, en train, tal como se entrena, y en validación."""
+    """Pérdida, la que se minimiza, y aciertos por época, en train, como se entrena, y en val."""
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         epocas = range(1, len(hist.history[medida]) + 1)
@@ -1146,8 +1147,8 @@ def buscar(patron, carpetas):
 
 
 def donde_buscar(raiz, ajeno):
-    """Da [raiz] y, si ahí no está, también las carpetas de la caché de Keras en las que descomprime
-    los archivos de raiz y los que estos tengan dentro, menos los que se llaman como el patrón."""
+    """Da [raiz] y, mientras no esté, también, de una en una, las carpetas de la caché de Keras en
+    las que descomprime los archivos de raiz y los que estos tengan dentro, menos los ajenos."""
     lugares = [raiz]
     yield lugares
     for lugar in lugares:  # crece mientras se recorre
@@ -1165,8 +1166,7 @@ def donde_buscar(raiz, ajeno):
                     raise ValueError("no es un tar ni un zip")
             lugares.append(Path(carpeta))
             DESCOMPRIMIDO_DE[lugares[-1]] = de_donde_sale(archivo)
-    if len(lugares) > 1:
-        yield lugares
+            yield lugares
 
 
 def de_donde_sale(ruta):
@@ -1243,7 +1243,7 @@ def cargarImagenes(cifar=None, num_clases=CLASES):
     partes = []
     for x, y in ((cifar.x_train, cifar.y_train), (cifar.x_test, cifar.y_test)):
         suyas = y < num_clases
-        partes.append(x[suyas].astype("float32") / 255)
+        partes.append(np.divide(x[suyas], 255, dtype="float32"))
         partes.append(keras.utils.to_categorical(y[suyas], num_clases))
     return tuple(partes)
 
@@ -1444,7 +1444,7 @@ def leer_listas(lista):
 
 
 def leer_lineas(fichero, patron, ejemplo):
-    """Las líneas de un texto en UTF-8, cada una una vez y con / en lugar de \\. ErrorEntrada si
+    """Las líneas de un texto en UTF-8, sin repetir y con / en lugar de \\. ErrorEntrada si
     alguna no sigue el patrón, del que se da un ejemplo."""
     with con_remedio(fichero, f"{REMEDIO_LISTA}, como texto en UTF-8"):
         texto = fichero.read_text("utf-8-sig").replace("\\", "/")
@@ -1485,7 +1485,7 @@ def partir(x, y, x_test, y_test, clases, origen, semilla):
 
 
 def mascara_validacion(etiquetas, semilla):
-    """Máscara (n,) de la validación. Cada clase se sortea aparte, y no importa cuáles más haya."""
+    """Máscara (n,) de la validación. Cada clase se sortea aparte: da igual qué otras haya."""
     mascara = np.zeros(len(etiquetas), bool)
     for clase in np.unique(etiquetas):
         indices = np.flatnonzero(etiquetas == clase)

@@ -32,7 +32,7 @@ APARTADOS = {
     "3.1.B": "ResNet50, sin average pooling",
     "3.2": "ResNet50, ajuste fino · ResNet50, ajuste fino, con espejo",
     "Bonus": "Generalista, 100 clases, con espejo · Generalista, 25 clases, con espejo · "
-    "Comité, 25 clases, con espejo · Especialista destilada, con espejo",
+    "Comité, 25 clases, con espejo · Alumna de dos maestras, con espejo",
 }
 FILAS = [(parte, e) for parte, suyos in APARTADOS.items() for e in suyos.split(" · ")]
 EXPERIMENTOS = [nombre for _, nombre in FILAS]

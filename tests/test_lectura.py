@@ -320,6 +320,12 @@ def test_lo_que_no_se_usa_se_nombra_en_una_linea_y_no_se_abre(aislado, capsys):
     assert f"{aislado}: CUB_200_2011, {', '.join(sobran)}.\n" in cargar(capsys, "1")[1]
 
 
+def test_un_archivo_que_no_hace_falta_no_se_abre(aislado):
+    empaquetar(aislado / "mis_fotos.zip", escribir_aves(aislado, "2011").parent)
+    (aislado / "notas.txt.gz").write_bytes(b"?")
+    assert leer_aves().origen[1] == "de mis_fotos.zip"
+
+
 def test_la_carpeta_es_imagenes_junto_al_script_o_la_que_se_diga(aislado, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PRACTICA2_IMAGENES", "~/imagenes")

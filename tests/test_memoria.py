@@ -229,9 +229,13 @@ def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
     assert replace(recetas[-1], optimizador=p.RECETA_FINAL.optimizador) == p.RECETA_FINAL
 
 
-def test_los_controles_se_miden_en_test(en_pequeno):
+def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
+    monkeypatch.setattr(p, "TASA_AJUSTE", 0.4)
+    adam_ciclo, tasas = p.adam_ciclo, []
+    monkeypatch.setattr(p, "adam_ciclo", lambda *a: tasas.append(a[0]) or adam_ciclo(*a))
     filas = json.loads(json.dumps(medir.medir("controles/8")))["filas"]
-    assert len(filas) == 3 and all(0 <= fila["test"] <= 1 for fila in filas)
+    assert len(filas) == 5 and all(0 <= fila["test"] <= 1 for fila in filas)
+    assert tasas == [p.TASA_CABEZA] * 3 + [0.1]
 
 
 def test_la_alumna_con_una_maestra_y_sin_ninguna(en_pequeno, monkeypatch):
