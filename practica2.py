@@ -919,7 +919,7 @@ ANCHO = 110  # columnas de los títulos
 # media y desviación típica. Lo escribe memoria/generar.py, que busca su «Fin». Si los datos o los
 # pesos son otros, no se compara. «Otros pesos» son los que no son los de ImageNet.
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
-AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos")
+AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos, MD5 9261eb")
 MEMORIA = {
     "BaseNet": (0.4478, 0.009899),
     "Que aprenda: normalización": (0.0212, 0.013011),
@@ -1469,7 +1469,7 @@ def buscar_pesos(preentrenada):
         return preentrenada
     with con_remedio(ficheros[0], "dé permiso para leerlo o quítelo"):
         md5 = hashlib.md5(ficheros[0].read_bytes(), usedforsecurity=False).hexdigest()
-    etiqueta = "pesos de ImageNet" if md5 == huella else "otros pesos"
+    etiqueta = "pesos de ImageNet" if md5 == huella else f"otros pesos, MD5 {md5[:6]}"
     return preentrenada._replace(fichero=ficheros[0], etiqueta=etiqueta)
 
 

@@ -465,9 +465,9 @@ def test_la_tabla_queda_alineada_y_la_memoria_solo_va_con_sus_datos_y_pesos(monk
         replace(basenet, origen=(CIFAR, "de cifar-100-python")),
         replace(basenet, origen=(CIFAR.replace("60", "4"), "de cifar-100-python")),
         replace(basenet, origen=(CIFAR, "de cifar-100-python"), experimento="otro"),
-        replace(ajuste, origen=(AVES, "de otra carpeta", "otros pesos")),
+        replace(ajuste, origen=(AVES, "de otra carpeta", p.AVES_MEMORIA[1])),
         replace(ajuste, origen=(AVES, "de otra carpeta", "pesos de ImageNet")),
-        replace(ajuste, origen=(AVES.replace("100", "200"), "de otra carpeta", "otros pesos")),
+        replace(ajuste, origen=(AVES.replace("100", "200"), "de otra carpeta", p.AVES_MEMORIA[1])),
     ]
     p.imprimir_tabla(filas)
     titulos, raya, *escritas = capsys.readouterr().out.splitlines()

@@ -543,8 +543,10 @@ def test_los_pesos_se_llaman_de_imagenet_si_su_md5_lo_dice(aislado, capsys):
     fichero = aislado / "pesos" / PESOS
     fichero.parent.mkdir()
     fichero.write_bytes(b"pesos")
-    de_imagenet = RED._replace(md5_imagenet=hashlib.md5(b"pesos").hexdigest())
-    for red, etiqueta in ((de_imagenet, "pesos de ImageNet"), (RED, "otros pesos")):
+    md5 = hashlib.md5(b"pesos").hexdigest()
+    de_imagenet = RED._replace(md5_imagenet=md5)
+    otros = f"otros pesos, MD5 {md5[:6]}"
+    for red, etiqueta in ((de_imagenet, "pesos de ImageNet"), (RED, otros)):
         sesion, salida = cargar(capsys, "3", red=red)
         assert sesion.preentrenada.fichero == fichero
         assert p.leer_aves(sesion).origen[-1] == etiqueta
