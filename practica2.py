@@ -396,7 +396,7 @@ def cambiar_color(x, azar):
 
 def construir_mejorada(receta, datos, lado=32):
     """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
-    con lado None, de cualquier tamaño. Normaliza cada canal como en train."""
+    con lado None, de cualquier tamaño. Si normaliza, con la media y la varianza de train."""
     entrada = x = keras.Input((lado, lado, 3))
     num_clases, x_train = len(datos.clases), datos.train.x
     if receta.normalizar:
