@@ -35,7 +35,7 @@ SCRIPT, LEEME = RAIZ / "practica2.py", RAIZ / "README.md"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
 ANCHO = 6.5  # pulgadas: el de una línea de la memoria
-MEJORADA = "BaseNet mejorada, con espejo"
+MEJORADA, COMITE = "BaseNet mejorada, con espejo", "Comité, 25 clases, con espejo"
 
 # Las 25 clases del guion, en su orden.
 NOMBRES = """
@@ -154,6 +154,22 @@ def figura_evolucion(p, fichero, fila):
     guardar_figura(figura, fichero)
 
 
+def figura_cabezas(p, fichero, cabezas):
+    """Los aciertos por época de varias redes, {título: fila}, cada una en su recuadro."""
+    tamano = {"figsize": (ANCHO, 2), "layout": "constrained"}
+    figura, ejes = plt.subplots(1, len(cabezas), sharey=True, **tamano)
+    for eje, (titulo, fila) in zip(ejes, cabezas.items()):
+        curvas = fila["detalles"]["curvas"]
+        epocas = range(1, len(curvas["accuracy"]) + 1)
+        eje.plot(epocas, curvas["accuracy"], "--", label="Entrenamiento")
+        eje.plot(epocas, curvas["val_accuracy"], label="Validación")
+        eje.set(title=titulo, xlabel="Época")
+    ejes[0].yaxis.set_major_formatter(p.PORCENTAJES)
+    simbolos, rotulos = ejes[0].get_legend_handles_labels()
+    figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
+    guardar_figura(figura, fichero)
+
+
 def figura_parejas(p, fichero, tamano, rotulos, series, medida):
     """Dos series, {nombre: valores}, con una línea por rótulo, de arriba abajo, que las une."""
     figura, eje = plt.subplots(figsize=tamano, layout="constrained")
@@ -210,14 +226,25 @@ def figuras(p, resultados):
     ):
         suyas = [fila for fila in filas if fila["experimento"].startswith(f"{capitulo}: ")]
         figura_pasos(p, fichero, suyas)
+    cabezas = {
+        "Solo la salida (A)": "solo la salida",
+        "Nueva FC y salida (A)": "nueva FC y salida",
+        "Sin average pooling (B)": "sin average pooling",
+    }
+    cabezas = {titulo: fila_de(filas, f"ResNet50, {cabeza}") for titulo, cabeza in cabezas.items()}
+    figura_cabezas(p, "curvas_cabezas.svg", cabezas)
     clases, por_clase = np.array(list(CASTELLANO.values())), {}
-    for red in ("BaseNet", MEJORADA):
+    for red in ("BaseNet", COMITE, MEJORADA):
         confusion = np.array(fila_de(filas, red)["detalles"]["confusion"])
         por_clase[red] = confusion.diagonal() / confusion.sum(1)
     figura_confusion(p, "confusion.svg", confusion / confusion.sum(1, keepdims=True), clases)
     orden = np.argsort(por_clase[MEJORADA], kind="stable")[::-1]
-    series = {red: aciertos[orden] for red, aciertos in por_clase.items()}
-    figura_parejas(p, "por_clase.svg", (5, 3.5), clases[orden], series, "Aciertos en test")
+    for fichero, redes in (
+        ("por_clase.svg", {"BaseNet": "BaseNet", MEJORADA: MEJORADA}),
+        ("bonus.svg", {"Especialista": MEJORADA, "Comité de las dos": COMITE}),
+    ):
+        series = {nombre: por_clase[red][orden] for nombre, red in redes.items()}
+        figura_parejas(p, fichero, (5, 3.5), clases[orden], series, "Aciertos en test")
 
 
 # ===== La memoria ================================================================================

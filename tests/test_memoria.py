@@ -238,7 +238,7 @@ def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
     assert tasas == [p.TASA_CABEZA] * 3 + [0.1]
 
 
-def test_la_alumna_con_una_maestra_y_sin_ninguna(en_pequeno, monkeypatch):
+def test_los_controles_del_bonus(en_pequeno, monkeypatch):
     preguntar, preguntadas = p.preguntar, []
 
     def anotar(maestras, *resto):
@@ -246,10 +246,15 @@ def test_la_alumna_con_una_maestra_y_sin_ninguna(en_pequeno, monkeypatch):
         return preguntar(maestras, *resto)
 
     monkeypatch.setattr(p, "preguntar", anotar)
-    una, ninguna = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
+    apuntar, apuntadas = p.anotar, []
+    monkeypatch.setattr(p, "anotar", lambda f, *resto: apuntadas.append(f) or apuntar(f, *resto))
+    una, ninguna, *_ = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
     assert set(preguntadas) == {1}
     assert una["epocas"] == ninguna["epocas"] == p.COMPLETO.epocas_destilacion
     assert una["detalles"]["curvas"] != ninguna["detalles"]["curvas"]
+    primera, segunda, comite = (fila.prob_test for fila in apuntadas[2:])
+    assert not np.allclose(primera, segunda)  # otra semilla
+    assert np.allclose(comite, (primera + segunda) / 2)
 
 
 def test_la_tabla_de_capas_es_la_del_guion():
