@@ -219,7 +219,6 @@ DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
 LADO_RECORTE = 24  # px del recorte de cada imagen de 32: cada época cuesta la mitad
 FRACCION_RECORTES = 0.7  # de las épocas; en las demás, la red ve las imágenes enteras, como en test
 CAMBIO_COLOR = 0.3  # cambio máximo del brillo, el contraste y la saturación de una imagen
-EPSILON_BLANQUEO = 5e-4  # varianza que se suma, para no ampliar el ruido de las últimas componentes
 
 
 def apartado2(sesion):
@@ -255,7 +254,6 @@ class Receta:
     filtros: tuple = ()  # de cada etapa de tres convoluciones
     batchnorm: bool = False
     optimizador: Callable = adam
-    blanqueo: bool = False  # la primera convolución sale de las imágenes; requiere normalizar
     residual: bool = False
     paciencia: int | None = None  # épocas de early stopping; None: no para
     aumento: bool = False
@@ -291,7 +289,6 @@ RECETA_FINAL = Receta(
     filtros=(64, 128, 256),
     batchnorm=True,  # admite tasas mayores (Ioffe y Szegedy, 2015)
     optimizador=partial(sgd_ciclo, TASA_SGD),  # la tasa grande explora; la que baja a cero, afina
-    blanqueo=True,  # una primera capa ya aprendida
     residual=True,  # lo profundo se deja entrenar (He et al., 2016)
     aumento=True,  # una imagen reflejada o desplazada es de la misma clase
     recortes=True,  # la mitad del coste por época (Touvron et al., 2019)
@@ -308,7 +305,6 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
         ("batch normalization", "batchnorm", True),
         ("ciclo de la tasa", "optimizador", partial(adam_ciclo, TASA_ADAM_CICLO)),
         ("SGD en lugar de Adam", "optimizador", RECETA_FINAL.optimizador),
-        ("entrada de blanqueo", "blanqueo", True),
         ("conexiones residuales", "residual", True),
     ),
     "Que no memorice": (
@@ -398,18 +394,14 @@ def construir_mejorada(receta, datos, lado=32):
     """La red de una receta: imágenes (n, lado, lado, 3) en [0, 1] -> probabilidades (n, clases);
     con lado None, de cualquier tamaño. Si normaliza, con la media y la varianza de train."""
     entrada = x = keras.Input((lado, lado, 3))
-    num_clases, x_train = len(datos.clases), datos.train.x
+    num_clases = len(datos.clases)
     if receta.normalizar:
-        media, varianza = media_y_varianza(x_train)
+        media, varianza = media_y_varianza(datos.train.x)
         x = layers.Normalization(mean=media, variance=varianza)(x)
     if not receta.filtros:
         return keras.Model(entrada, keras.Sequential(capas_basenet(num_clases))(x))
     # Sin relleno deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4.
-    opciones = {}
-    if receta.blanqueo:  # no se entrena: su núcleo sale de las imágenes de train
-        nucleo = keras.initializers.Constant(nucleo_blanqueo(x_train))
-        opciones = {"use_bias": False, "kernel_initializer": nucleo, "trainable": False}
-    x = layers.Conv2D(24, 2, activation="relu", **opciones)(x)
+    x = layers.Conv2D(24, 2, activation="relu")(x)
     # Etapas de tres convoluciones; la primera reduce a la mitad el lado. Con conexiones residuales
     # (He et al., 2016) las otras dos solo corrigen lo que reciben; la escala de su última batch
     # normalization empieza en cero, y con ella la corrección (Goyal et al., 2017).
@@ -430,20 +422,6 @@ def media_y_varianza(x):
     """De cada canal de x, a partir de las de cada imagen: una suma larga pierde cifras."""
     medias, varianzas = x.mean((1, 2)).astype("float64"), x.var((1, 2)).astype("float64")
     return medias.mean(0), medias.var(0) + varianzas.mean(0)
-
-
-def nucleo_blanqueo(x):
-    """Núcleo (2, 2, 3, 24): de los parches 2x2 de x, (n, 32, 32, 3), las 12 componentes principales
-    de varianza 1, y con los dos signos (Coates y Ng, 2012; Page, 2019)."""
-    media, varianza = media_y_varianza(x)
-    x = (x[::10] - media) / varianza**0.5  # en float64; basta con una imagen de cada diez
-    # Los cuatro píxeles de un parche, en parches que empiezan cada tres filas y tres columnas.
-    esquinas = [x[:, i : 31 + i : 3, j : 31 + j : 3] for i in (0, 1) for j in (0, 1)]
-    parches = np.concatenate(esquinas, axis=-1).reshape(-1, 12)
-    pca = PCA().fit(parches)  # fija el signo de cada componente; con float64, en toda máquina igual
-    desviacion = np.sqrt(pca.explained_variance_ + EPSILON_BLANQUEO)
-    filtros = (pca.components_ / desviacion[:, None]).T
-    return np.concatenate([filtros, -filtros], axis=1).reshape(2, 2, 3, 24).astype("float32")
 
 
 def convolucion(x, filtros, receta, reducir=False, gamma="ones"):

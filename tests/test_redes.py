@@ -292,20 +292,6 @@ def test_con_conexiones_residuales_las_ramas_empiezan_sin_cambiar_nada(datos):
         assert np.allclose(suma, atajo, atol=1e-6) and np.std(atajo) > 0
 
 
-def test_la_entrada_de_blanqueo_da_componentes_sin_correlacion_y_de_varianza_uno():
-    azar = np.random.default_rng(0)
-    # Tonos con correlación entre canales y entre vecinos, como los de una fotografía.
-    tono = np.repeat(np.repeat(azar.random((800, 16, 16, 1)), 2, 1), 2, 2)
-    x = (0.5 * tono + 0.3 * azar.random((800, 32, 32, 3))).astype("float32")
-    datos = p.Datos(p.Conjunto(x, None), None, None, CLASES, ())
-    red = p.construir_mejorada(replace(UNA_ETAPA, recortes=False), datos)
-    primera = next(capa for capa in red.layers if isinstance(capa, layers.Conv2D))
-    assert not primera.trainable and not primera.use_bias and not primera.kernel_regularizer
-    salidas = p.predecir(keras.Model(red.input, primera.output), x[:400]).reshape(-1, 24)
-    componentes = salidas[:, :12] - salidas[:, 12:]  # con los dos signos, ReLU no pierde nada
-    assert np.allclose(np.cov(componentes.T), np.eye(12), atol=0.1)
-
-
 def test_los_recortes_pequenos_son_los_de_las_primeras_epocas(datos, monkeypatch):
     llamadas, de_color = espiar(monkeypatch, "aumentar"), espiar(monkeypatch, "cambiar_color")
     red = p.entrenar_receta(UNA_ETAPA, datos, 5, 7)
