@@ -10,7 +10,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
-Duración:    hora y media en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
+Duración:    hora y cuarto en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
 Al terminar: RESUMEN, con una fila por experimento y la cifra de la memoria si los datos y los pesos
              son los suyos. Solo escribe en la caché de Keras.
 
@@ -687,7 +687,7 @@ def bonus(sesion):
     datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
     titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", datos)
     print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve; de las 25 del")
-    print("  guion, las mismas imágenes. Lo que saben las dos se lo enseñan después a una sola.")
+    print("  guion, las mismas imágenes. Después, con esa red si se ha entrenado, enseña a otra.")
     epocas = sesion.alcance.epocas_generalista
     generalista = entrenar_receta(RECETA_GENERALISTA, datos, epocas, sesion.semilla)
     anotar_red("Bonus", "Generalista, 100 clases", generalista, datos, sesion, espejo=True)
@@ -1504,7 +1504,7 @@ def dibujar(mosaico, lado, azar):
 # ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
-MINUTOS = {"1": 1, "2": 35, "3": 27, "bonus": 24}
+MINUTOS = {"1": 1, "2": 29, "3": 24, "bonus": 19}
 
 
 @dataclass

@@ -164,6 +164,7 @@ def figura_cabezas(p, fichero, cabezas):
         eje.plot(epocas, curvas["accuracy"], "--", label="Entrenamiento")
         eje.plot(epocas, curvas["val_accuracy"], label="Validación")
         eje.set(title=titulo, xlabel="Época")
+    ejes[0].set_ylabel("Aciertos")
     ejes[0].yaxis.set_major_formatter(p.PORCENTAJES)
     simbolos, rotulos = ejes[0].get_legend_handles_labels()
     figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
