@@ -703,14 +703,7 @@ def bonus(sesion):
     especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # None sin el Apartado 2
     if especialista:
         maestras.append(especialista.modelo)
-        comite = Resultado(
-            "Bonus",
-            "Comité, 25 clases, con espejo",
-            parametros=sum(maestra.count_params() for maestra in maestras),
-            segundos=suya.segundos + especialista.segundos,
-            prob_val=(suya.prob_val + especialista.prob_val) / 2,
-            prob_test=(suya.prob_test + especialista.prob_test) / 2,
-        )
+        comite = formar_comite("Comité, 25 clases, con espejo", suya, especialista)
         anotar(comite, datos, sesion)
         comparar(comite, especialista, datos)
 
@@ -730,6 +723,18 @@ def restringir(modelo):
     nucleo, sesgo = modelo.layers[-1].get_weights()
     salida.set_weights([nucleo[:, :CLASES], sesgo[:CLASES]])
     return restringido
+
+
+def formar_comite(experimento, una, otra):
+    """La fila, por anotar, de un comité: la media de lo que dan otras dos."""
+    return Resultado(
+        "Bonus",
+        experimento,
+        parametros=una.parametros + otra.parametros,
+        segundos=una.segundos + otra.segundos,
+        prob_val=(una.prob_val + otra.prob_val) / 2,
+        prob_test=(una.prob_test + otra.prob_test) / 2,
+    )
 
 
 def destilar(maestras, datos, epocas, semilla):

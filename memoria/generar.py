@@ -140,6 +140,12 @@ def guardar_figura(figura, fichero):
     plt.close(figura)
 
 
+def poner_leyenda(figura):
+    """La leyenda de su primer recuadro, encima de toda la figura."""
+    simbolos, rotulos = figura.axes[0].get_legend_handles_labels()
+    figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
+
+
 def figura_evolucion(p, fichero, fila):
     """La figura con la que practica2.py enseña la pérdida y los aciertos por época de una red; sin
     título, que en la memoria es el pie, y con la leyenda donde no tapa datos."""
@@ -147,10 +153,9 @@ def figura_evolucion(p, fichero, fila):
     figura = plt.figure(fichero)
     figura.set_size_inches((ANCHO, 2))
     figura.suptitle("")
-    simbolos, rotulos = figura.axes[0].get_legend_handles_labels()
     for eje in figura.axes:
         eje.get_legend().remove()
-    figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
+    poner_leyenda(figura)
     guardar_figura(figura, fichero)
 
 
@@ -166,8 +171,7 @@ def figura_cabezas(p, fichero, cabezas):
         eje.set(title=titulo, xlabel="Época")
     ejes[0].set_ylabel("Aciertos")
     ejes[0].yaxis.set_major_formatter(p.PORCENTAJES)
-    simbolos, rotulos = ejes[0].get_legend_handles_labels()
-    figura.legend(simbolos, rotulos, loc="outside upper center", ncols=2, frameon=False)
+    poner_leyenda(figura)
     guardar_figura(figura, fichero)
 
 
@@ -182,7 +186,7 @@ def figura_parejas(p, fichero, tamano, rotulos, series, medida):
     eje.invert_yaxis()
     eje.set_xlabel(medida)
     eje.xaxis.set_major_formatter(p.PORCENTAJES)
-    figura.legend(loc="outside upper center", ncols=2, frameon=False)
+    poner_leyenda(figura)
     guardar_figura(figura, fichero)
 
 

@@ -60,9 +60,7 @@ def medir_bonus(semilla):
         red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, otra)
         nombre = f"Especialista, semilla {otra}"
         especialistas.append(p.anotar_red("Bonus", nombre, red, datos, sesion, espejo=True))
-    comite = p.Resultado("Bonus", "Comité de dos especialistas, con espejo")
-    comite.prob_val = sum(fila.prob_val for fila in especialistas) / 2
-    comite.prob_test = sum(fila.prob_test for fila in especialistas) / 2
+    comite = p.formar_comite("Comité de dos especialistas, con espejo", *especialistas)
     p.anotar(comite, datos, sesion)
     return sesion
 

@@ -412,8 +412,10 @@ def test_la_generalista_no_ve_la_validacion_de_la_especialista_que_es_maestra_y_
     red = sin_entrenar(p.construir_mejorada(UNA_ETAPA, todas, None), todas)
     de_la_generalista = espiar(monkeypatch, "entrenar_receta", red)
     de_la_alumna = espiar(monkeypatch, "destilar", sin_entrenar(p.construir_basenet(), las_25))
-    especialista = p.Resultado("2", "BaseNet mejorada, con espejo", 10, 2, 4.0, test=0.5)
-    especialista.modelo, azar = p.construir_basenet(), np.random.default_rng(0)
+    modelo, azar = p.construir_basenet(), np.random.default_rng(0)
+    suyos = modelo.count_params()  # la fila lleva los del modelo, como la que anota anotar_red
+    especialista = p.Resultado("2", "BaseNet mejorada, con espejo", suyos, 2, 4.0, test=0.5)
+    especialista.modelo = modelo
     especialista.prob_val = azar.dirichlet(np.ones(25), len(las_25.val.y))
     especialista.prob_test = azar.dirichlet(np.ones(25), len(las_25.test.y))
     if con_especialista:
