@@ -6,11 +6,11 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
     Apartado 2   BaseNet mejorada paso a paso: que aprenda y, después, que no memorice.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red que aprende las 100 clases, y lo que enseña a otra de las 25.
+    Bonus        una red que aprende las 100 clases, y lo que acierta en las 25, sola y acompañada.
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
-Duración:    hora y cuarto en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
+Duración:    unos 70 minutos en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
 Al terminar: RESUMEN, con una fila por experimento y la cifra de la memoria si los datos y los pesos
              son los suyos. Solo escribe en la caché de Keras.
 
@@ -89,14 +89,13 @@ class Alcance:
     epocas_cabezas: int = 30  # las de 3.1.A y la de 3.1.B
     epocas_ajuste: int = 4
     epocas_generalista: int = 14
-    epocas_destilacion: int = 6
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
-SINTETICO = Alcance(30, 4, 5, 20, 20, 3, 6, 3)  # si no hay ningún dato real que aprender
+RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, imagenes_por_clase=20, especies=10)
+SINTETICO = Alcance(30, 4, 5, 20, 20, 3, 6)  # si no hay ningún dato real que aprender
 
 # x, imágenes o las características que da una red, (n, ...); y, sus clases en one-hot, (n, clases).
 Conjunto = namedtuple("Conjunto", "x y")
@@ -109,8 +108,8 @@ Entrenamiento = namedtuple("Entrenamiento", "modelo hist segundos epoca prob_val
 def entrenar(construir, datos, semilla, fases, lote, optimizador, suavizado=0.0, parada=None):
     """Entrena el modelo que devuelve construir() y lo mide en cada época con datos.val.
 
-    fases                [(épocas, transformar)]: transformar(x, y, azar) cambia en ellas cada lote
-                         de train, y nunca los de validación; None no cambia nada
+    fases                [(épocas, transformar)]: transformar(x, azar) cambia en ellas las imágenes
+                         de cada lote de train, y nunca las de validación; None no cambia nada
     optimizador(pasos)   devuelve el optimizador de un entrenamiento de tantos pasos
     suavizado            el label smoothing de la pérdida (Szegedy et al., 2016)
     parada               los argumentos de un EarlyStopping de Keras, que decide en qué época queda
@@ -240,8 +239,7 @@ def apartado2(sesion):
     construir_mejorada(RECETA_FINAL, datos).summary(line_length=80)
     mejorada = entrenar_receta(RECETA_FINAL, datos, alcance.epocas_mejorada, sesion.semilla)
     anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True)
-    fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
-    fila.modelo = mejorada.modelo  # lo necesita el Bonus
+    anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
     pausa("2.3: resultados de la red mejorada")
 
@@ -308,7 +306,7 @@ PASOS = {  # de cada capítulo: (nombre, qué cambia de la receta, su nuevo valo
         ("conexiones residuales", "residual", True),
     ),
     "Que no memorice": (
-        ("early stopping", "paciencia", 2),
+        ("early stopping", "paciencia", 1),  # a la primera que no mejora, como Keras de por sí
         ("aumento de datos", "aumento", True),
         ("recortes pequeños", "recortes", True),
         ("cambios de color", "color", True),
@@ -334,7 +332,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         fila.detalles |= {"diferencia": diferencia, "se_queda": se_queda}
         puntos = en_puntos(diferencia, "validación", fila.experimento, datos)
         print(f"  {puntos}{'' if se_queda else '; la red final no lo lleva'}.")
-        if fila.epocas < epocas:
+        if red.epoca < epocas:
             print(f"  Ha parado tras {fila.epocas} de {epocas} épocas; queda la {red.epoca}.")
         if se_queda:
             receta, anterior = candidata, fila
@@ -344,23 +342,23 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
 def entrenar_receta(receta, datos, epocas, semilla):
     """Entrena desde cero la red de una receta."""
     construir = partial(construir_mejorada, receta, datos, None if receta.recortes else 32)
-    fases, optimizador = fases_de(receta, epocas, aumentar), receta.optimizador
+    fases, optimizador = fases_de(receta, epocas), receta.optimizador
     parada = {"monitor": "val_loss", "patience": receta.paciencia} if receta.paciencia else None
     return entrenar(construir, datos, semilla, fases, LOTE, optimizador, receta.suavizado, parada)
 
 
-def fases_de(receta, epocas, transformar):
+def fases_de(receta, epocas):
     """Las fases de un entrenamiento: con recortes, si los lleva la receta, y con imágenes enteras.
-    Cada lote se cambia con transformar(lado, receta, x, y, azar)."""
+    Sin aumento, una, que no cambia nada."""
     if not receta.aumento:
         return [(epocas, None)]
-    recortadas, enteras = (partial(transformar, lado, receta) for lado in (LADO_RECORTE, 32))
+    recortadas, enteras = (partial(aumentar, lado, receta) for lado in (LADO_RECORTE, 32))
     con_recortes = int(FRACCION_RECORTES * epocas) if receta.recortes else 0
     fases = [(con_recortes, recortadas), (epocas - con_recortes, enteras)]
     return [fase for fase in fases if fase[0]]
 
 
-def aumentar(lado, receta, x, y, azar):
+def aumentar(lado, receta, x, azar):
     """Un lote aumentado: de cada imagen de x, (n, m, m, 3), un recorte en un sitio al azar, la
     mitad reflejados, (n, lado, lado, 3). Si lado es m, antes se amplía por reflexión."""
     if lado == x.shape[1]:
@@ -372,9 +370,7 @@ def aumentar(lado, receta, x, y, azar):
     x = np.moveaxis(posibles[np.arange(len(x)), filas, columnas], 1, -1)
     reflejadas = azar.random(len(x)) < 0.5
     x[reflejadas] = x[reflejadas, :, ::-1]
-    if receta.color:
-        x = cambiar_color(x, azar)
-    return x, y
+    return cambiar_color(x, azar) if receta.color else x
 
 
 def cambiar_color(x, azar):
@@ -400,7 +396,8 @@ def construir_mejorada(receta, datos, lado=32):
         x = layers.Normalization(mean=media, variance=varianza)(x)
     if not receta.filtros:
         return keras.Model(entrada, keras.Sequential(capas_basenet(num_clases))(x))
-    # Sin relleno deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4.
+    # Sin relleno deja lados impares, 31, 15, 7 y 3, que cuestan un quinto menos que 32, 16, 8 y 4;
+    # con tan pocos pesos, no necesita L2.
     x = layers.Conv2D(24, 2, activation="relu")(x)
     # Etapas de tres convoluciones; la primera reduce a la mitad el lado. Con conexiones residuales
     # (He et al., 2016) las otras dos solo corrigen lo que reciben; la escala de su última batch
@@ -567,11 +564,11 @@ def probar_cabeza(apartado, nombre, crear_capas, datos, sesion):
         return keras.Sequential([entrada, *crear_capas(), salida])
 
     # Los mapas están en float16, y se convierten por lotes para no duplicar la RAM.
-    fases = [(sesion.alcance.epocas_cabezas, lambda x, y, azar: (x.astype("float32"), y))]
+    fases = [(sesion.alcance.epocas_cabezas, lambda x, azar: x.astype("float32"))]
     optimizador = partial(adam_ciclo, TASA_CABEZA)
     cabeza = entrenar(construir, datos, sesion.semilla, fases, LOTE_CABEZA, optimizador)
     fila = anotar_red(apartado, experimento, cabeza, datos, sesion, con_train=True)
-    fila.modelo = cabeza.modelo  # de una de ellas parte el ajuste fino
+    fila.modelo = cabeza.modelo
     return fila
 
 
@@ -675,44 +672,33 @@ def ajustar(datos, cabeza, sesion):
     return fila
 
 
-# ===== BONUS: de una generalista de las 100 clases a una especialista de las 25 ==================
+# ===== BONUS: una red para las 100 clases ========================================================
 
 # Con cuatro veces más imágenes y menos épocas debería memorizar menos: se la frena menos.
 RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
-TASA_DESTILACION = 0.05  # la cuarta parte de TASA_SGD: la alumna no parte de cero
 
 
 def bonus(sesion):
-    """Bonus: una generalista de 100 clases, su comité con la red final y una alumna de las dos."""
+    """Bonus: una generalista de las 100 clases y, en las 25, su comité con la red final."""
     datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
-    titulo("BONUS · De una generalista de las 100 clases a una especialista de las 25", datos)
+    titulo("BONUS · Una red para las 100 clases, y lo que acierta en las 25 del guion", datos)
     print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve; de las 25 del")
-    print("  guion, las mismas imágenes. Después, con esa red si se ha entrenado, enseña a otra.")
+    print("  guion, las mismas imágenes.")
     epocas = sesion.alcance.epocas_generalista
     generalista = entrenar_receta(RECETA_GENERALISTA, datos, epocas, sesion.semilla)
     anotar_red("Bonus", "Generalista, 100 clases", generalista, datos, sesion, espejo=True)
     mostrarEvolucion(generalista.hist, "Generalista: evolución")
-    pausa("Bonus: la generalista")
 
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
     restringida = restringir(generalista.modelo)
     prob_val = predecir(restringida, datos.val.x)
     en_las_25 = generalista._replace(modelo=restringida, prob_val=prob_val)
     suya = anotar_red("Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True)
-    maestras = [restringida]
     especialista = sesion.resultados.get("BaseNet mejorada, con espejo")  # None sin el Apartado 2
     if especialista:
-        maestras.append(especialista.modelo)
         comite = formar_comite("Comité, 25 clases, con espejo", suya, especialista)
         anotar(comite, datos, sesion)
         comparar(comite, especialista, datos)
-
-    nombre = f"Alumna de {'dos maestras' if especialista else 'una maestra'}"
-    print(f"\n  Destilación: {nombre.lower()}. Su tiempo no incluye el de quien la enseña.")
-    alumna = destilar(maestras, datos, sesion.alcance.epocas_destilacion, sesion.semilla)
-    fila = anotar_red("Bonus", nombre, alumna, datos, sesion, espejo=True)
-    comparar(fila, especialista or suya, datos)
-    mostrarEvolucion(alumna.hist, f"{nombre}: evolución")
     pausa("Bonus: resultados")
 
 
@@ -737,24 +723,6 @@ def formar_comite(experimento, una, otra):
     )
 
 
-def destilar(maestras, datos, epocas, semilla):
-    """Entrena una red de 25 clases que parte de la primera de las maestras y aprende de todas
-    (Hinton et al., 2015), con las imágenes como en la red final."""
-    alumna = keras.models.clone_model(maestras[0])
-    alumna.set_weights(maestras[0].get_weights())
-    fases = fases_de(RECETA_FINAL, epocas, partial(preguntar, maestras))
-    optimizador = partial(sgd_ciclo, TASA_DESTILACION)
-    return entrenar(lambda: alumna, datos, semilla, fases, LOTE, optimizador)
-
-
-def preguntar(maestras, lado, receta, x, y, azar):
-    """El lote aumentado y, como clase, la media de la cierta y de la que dan las maestras, que ven
-    el mismo recorte que la alumna (Beyer et al., 2022)."""
-    x, y = aumentar(lado, receta, x, y, azar)
-    prob = np.mean([maestra.predict_on_batch(x) for maestra in maestras], axis=0)
-    return x, (y + prob) / 2
-
-
 # ===== LO QUE USA EL ENTRENAMIENTO, PREDICCIONES Y MEDIDAS =======================================
 
 VERBOSE = 1 if sys.stdout and sys.stdout.isatty() else 2  # la barra de Keras, o una línea por época
@@ -776,7 +744,7 @@ class Lotes(keras.utils.PyDataset):
 
     def __getitem__(self, numero):
         indices = np.array_split(self.orden, len(self))[numero]
-        return self.transformar(self.conjunto.x[indices], self.conjunto.y[indices], self.azar)
+        return self.transformar(self.conjunto.x[indices], self.azar), self.conjunto.y[indices]
 
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))
@@ -832,7 +800,7 @@ class Resultado:
     prob_test: np.ndarray | None = None
     origen: tuple = ()  # el de sus Datos
     detalles: dict = field(default_factory=dict)  # lo demás que se mide, para la memoria
-    modelo: keras.Model | None = None  # si otra parte lo necesita
+    modelo: keras.Model | None = None  # el de una cabeza: de una parte el ajuste fino
 
 
 def anotar_red(
@@ -905,22 +873,22 @@ CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos, MD5 9261eb")
 MEMORIA = {
     "BaseNet": (0.447333, 0.007047),
-    "Que aprenda: normalización": (0.0252, 0.002828),
-    "Que aprenda: más profundidad": (-0.0972, 0.02093),
-    "Que aprenda: más filtros": (0.1492, 0.025456),
-    "Que aprenda: batch normalization": (-0.0056, 0.014708),
-    "Que aprenda: ciclo de la tasa": (0.0916, 0.006223),
-    "Que aprenda: SGD en lugar de Adam": (0.0392, 0.003394),
-    "Que aprenda: conexiones residuales": (0.1012, 0.006223),
-    "Que no memorice: early stopping": (-0.0452, 0.063922),
-    "Que no memorice: aumento de datos": (0.05, 0.026587),
-    "Que no memorice: recortes pequeños": (-0.0276, 0.02885),
-    "Que no memorice: cambios de color": (0.0104, 0.02489),
-    "Que no memorice: regularización L2": (0.0376, 0.003394),
-    "Que no memorice: label smoothing": (-0.0048, 0.001131),
-    "Que no memorice: dropout": (-0.012, 0.0),
-    "BaseNet mejorada": (0.8504, 0.002263),
-    "BaseNet mejorada, con espejo": (0.8586, 0.001414),
+    "Que aprenda: normalización": (0.013333, 0.020651),
+    "Que aprenda: más profundidad": (-0.0856, 0.024954),
+    "Que aprenda: más filtros": (0.1408, 0.023145),
+    "Que aprenda: batch normalization": (-0.010667, 0.013608),
+    "Que aprenda: ciclo de la tasa": (0.094667, 0.006897),
+    "Que aprenda: SGD en lugar de Adam": (0.048, 0.01543),
+    "Que aprenda: conexiones residuales": (0.091467, 0.017423),
+    "Que no memorice: early stopping": (-0.065067, 0.056808),
+    "Que no memorice: aumento de datos": (0.058133, 0.023492),
+    "Que no memorice: recortes pequeños": (-0.038133, 0.027368),
+    "Que no memorice: cambios de color": (0.0136, 0.018452),
+    "Que no memorice: regularización L2": (0.0376, 0.0024),
+    "Que no memorice: label smoothing": (-0.008267, 0.006058),
+    "Que no memorice: dropout": (-0.009067, 0.005081),
+    "BaseNet mejorada": (0.851067, 0.001973),
+    "BaseNet mejorada, con espejo": (0.858667, 0.001007),
     "ResNet50, solo la salida": (0.774142, 0.003779),
     "ResNet50, nueva FC y salida": (0.794465, 0.002868),
     "ResNet50, nueva FC y salida frente a ResNet50, solo la salida": (0.020324, 0.002734),
@@ -934,12 +902,10 @@ MEMORIA = {
     "ResNet50, ajuste fino frente a ResNet50, discriminante lineal": (-0.061488, 0.005115),
     "ResNet50, ajuste fino, con espejo": (0.755311, 0.005859),
     "ResNet50, ajuste fino frente a ResNet50, nueva FC y salida": (-0.046848,),
-    "Generalista, 100 clases, con espejo": (0.6988, 0.001131),
-    "Generalista, 25 clases, con espejo": (0.856, 0.004525),
-    "Comité, 25 clases, con espejo": (0.8796, 0.001131),
-    "Comité, 25 clases, con espejo frente a BaseNet mejorada, con espejo": (0.021, 0.002546),
-    "Alumna de dos maestras, con espejo": (0.8648, 0.005091),
-    "Alumna de dos maestras, con espejo frente a BaseNet mejorada, con espejo": (0.0062, 0.003677),
+    "Generalista, 100 clases, con espejo": (0.699033, 0.000896),
+    "Generalista, 25 clases, con espejo": (0.854, 0.004716),
+    "Comité, 25 clases, con espejo": (0.877733, 0.003331),
+    "Comité, 25 clases, con espejo frente a BaseNet mejorada, con espejo": (0.019067, 0.003802),
 }
 # Fin de la memoria
 
@@ -1008,7 +974,7 @@ def titulo(texto, datos=None):
     PRESENTACION["etiqueta"] = " · ".join(datos.origen) if datos else ""
     print(f"\n{'=' * ANCHO}\n{texto}")
     if datos:
-        tamanos = [len(particion.x) for particion in datos[:3]]
+        tamanos = [decimal(len(particion.x), 0) for particion in datos[:3]]
         print(f"[{PRESENTACION['etiqueta']}]")
         print("Entrenamiento {} · validación {} · test {}".format(*tamanos))
     print("=" * ANCHO)
@@ -1025,7 +991,7 @@ DECIMALES = FuncFormatter(lambda valor, _: f"{valor:g}".replace(".", ","))  # de
 PRESENTACION = {"esperar_tecla": False, "carpeta": None, "etiqueta": ""}
 
 
-def nueva_figura(nombre, filas=1, columnas=1, tamano=(7, 4.5)):
+def nueva_figura(nombre, filas, columnas, tamano):
     """Figura que se enseñará en la próxima pausa. Devuelve sus ejes en una lista plana."""
     figura, ejes = plt.subplots(
         filas,
@@ -1509,7 +1475,7 @@ def dibujar(mosaico, lado, azar):
 # ===== PROGRAMA PRINCIPAL ========================================================================
 
 PARTES = {"1": apartado1, "2": apartado2, "3": apartado3, "bonus": bonus}
-MINUTOS = {"1": 1, "2": 29, "3": 24, "bonus": 19}
+MINUTOS = {"1": 1, "2": 29, "3": 24, "bonus": 16}
 
 
 @dataclass

@@ -5,7 +5,7 @@ imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de R
 ablacion/N   la receta de la red final sin cada uno de sus ingredientes
 controles/N  aquello con lo que se compara el Apartado 3: con MobileNetV2, la salida sola si antes
              se divide entre 255, y 3.1.B si acaba en una media; ResNet50 ajustada más despacio
-bonus/N      la alumna del Bonus con una maestra y sin ninguna, y el comité de dos especialistas
+bonus/N      el comité de dos redes finales, para compararlo con el del Bonus
 """
 
 import sys
@@ -27,34 +27,34 @@ MOBILENETV2 = p.RedPreentrenada(
     url="mobilenet_v2_imagenet_notop.weights.h5",  # ha de estar en la carpeta de imágenes
     md5_imagenet="73236f95668c34e6f8c3793e873deb04",
 )
+
+
+def tasa_constante(pasos):
+    """El SGD de la red final, con la media de su ciclo como tasa."""
+    return keras.optimizers.SGD(p.TASA_SGD / 2, momentum=0.9, nesterov=True)
+
+
 SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
     "completa": {},
+    "sin normalizar la entrada": {"normalizar": False},
     "sin cambios de color": {"color": False},
     "sin label smoothing": {"suavizado": 0.0},
     "sin conexiones residuales": {"residual": False},
     "sin recortes pequeños": {"recortes": False},
     "sin regularización L2": {"l2": 0.0},
     "con la mitad de filtros": {"filtros": (32, 64, 128)},
+    "con una etapa menos": {"filtros": (64, 128)},
     "sin aumento de datos": {"aumento": False, "recortes": False, "color": False},
     "sin batch normalization": {"batchnorm": False},
     "con dropout de 0,2": {"dropout": 0.2},
+    "con la tasa constante": {"optimizador": tasa_constante},
     "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
 }
 
 
 def medir_bonus(semilla):
-    """La alumna del Bonus, que parte de la generalista, si solo aprende de ella y sin maestras, y
-    el comité de dos especialistas, de semillas seguidas."""
-    sesion, todas = empezar(semilla, 100)
-    red = p.entrenar_receta(p.RECETA_GENERALISTA, todas, p.COMPLETO.epocas_generalista, semilla)
-    generalista, datos = p.restringir(red.modelo), p.datos_cifar(sesion.cifar, p.CLASES, semilla)
-    epocas = p.COMPLETO.epocas_destilacion
-    con_una = p.destilar([generalista], datos, epocas, semilla)
-    p.anotar_red("Bonus", "Alumna de una maestra", con_una, datos, sesion, espejo=True)
-    fases = p.fases_de(p.RECETA_FINAL, epocas, p.aumentar)
-    ciclo = partial(p.sgd_ciclo, p.TASA_DESTILACION)
-    sola = p.entrenar(lambda: generalista, datos, semilla, fases, p.LOTE, ciclo)
-    p.anotar_red("Bonus", "Alumna sin maestras", sola, datos, sesion, espejo=True)
+    """El comité de dos especialistas, las redes finales de dos semillas seguidas."""
+    sesion, datos = empezar(semilla, p.CLASES)
     especialistas = []
     for otra in (semilla, semilla + 1):
         red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, otra)
@@ -156,8 +156,7 @@ def constantes():
     numeros = {n: v for n, v in vars(p).items() if n.isupper() and isinstance(v, (int, float))}
     receta = {n: v for n, v in vars(p.RECETA_FINAL).items() if isinstance(v, (int, float))}
     rejillas = {"C_SVM": p.C_SVM, "CONTRACCIONES": p.CONTRACCIONES}
-    valores = {campo: valor for _, campo, valor in p.PASOS["Que no memorice"]}
-    return numeros | rejillas | {"paciencia": valores["paciencia"], "RECETA_FINAL": receta}
+    return numeros | rejillas | {"RECETA_FINAL": receta}
 
 
 def red_final():

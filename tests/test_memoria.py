@@ -131,7 +131,7 @@ def test_la_memoria_lleva_cada_comparacion_con_su_diferencia_media_y_sus_p(pdf):
             if " frente a " in contraste:  # el rival del ajuste fino puede no ser siempre el mismo
                 cual = "ajuste fino" if "ajuste fino" in contraste else contraste
                 comparaciones.setdefault(cual, []).append(medido)
-    assert len(comparaciones) == 6
+    assert len(comparaciones) == 5
     for cual, medidas in comparaciones.items():
         media = 100 * np.mean([medida["diferencia"] for medida in medidas])
         assert p.decimal(media, 1, "+").replace("-", "−") in pdf, cual
@@ -238,21 +238,12 @@ def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
     assert tasas == [p.TASA_CABEZA] * 3 + [0.1]
 
 
-def test_los_controles_del_bonus(en_pequeno, monkeypatch):
-    preguntar, preguntadas = p.preguntar, []
-
-    def anotar(maestras, *resto):
-        preguntadas.append(len(maestras))
-        return preguntar(maestras, *resto)
-
-    monkeypatch.setattr(p, "preguntar", anotar)
+def test_el_comite_de_dos_especialistas(en_pequeno, monkeypatch):
     apuntar, apuntadas = p.anotar, []
     monkeypatch.setattr(p, "anotar", lambda f, *resto: apuntadas.append(f) or apuntar(f, *resto))
-    una, ninguna, *_ = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
-    assert set(preguntadas) == {1}
-    assert una["epocas"] == ninguna["epocas"] == p.COMPLETO.epocas_destilacion
-    assert una["detalles"]["curvas"] != ninguna["detalles"]["curvas"]
-    primera, segunda, comite = (fila.prob_test for fila in apuntadas[2:])
+    filas = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
+    assert [fila["epocas"] for fila in filas] == [p.COMPLETO.epocas_mejorada] * 2 + [None]
+    primera, segunda, comite = (fila.prob_test for fila in apuntadas)
     assert not np.allclose(primera, segunda)  # otra semilla
     assert np.allclose(comite, (primera + segunda) / 2)
 
