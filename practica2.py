@@ -880,7 +880,7 @@ MEMORIA = {
     "Que aprenda: ciclo de la tasa": (0.094667, 0.006897),
     "Que aprenda: SGD en lugar de Adam": (0.048, 0.01543),
     "Que aprenda: conexiones residuales": (0.091467, 0.017423),
-    "Que no memorice: early stopping": (-0.065067, 0.056808),
+    "Que no memorice: early stopping": (-0.097333, 0.007215),
     "Que no memorice: aumento de datos": (0.058133, 0.023492),
     "Que no memorice: recortes pequeños": (-0.038133, 0.027368),
     "Que no memorice: cambios de color": (0.0136, 0.018452),
