@@ -420,11 +420,12 @@ def test_la_generalista_no_ve_la_validacion_de_la_especialista_con_la_que_hace_c
     vistas = set(huellas(general.datos.train.x))
     assert set(huellas(las_25.train.x)) <= vistas
     assert not vistas & set(huellas(np.concatenate([las_25.val.x, las_25.test.x])))
-    restringida = p.predecir(p.restringir(red.modelo), las_25.test.x)
+    restringido = p.restringir(red.modelo)
+    restringida = p.predecir(restringido, las_25.test.x)
     de_100 = p.predecir(red.modelo, las_25.test.x)[:, :25]
     assert np.allclose(restringida, de_100 / de_100.sum(1, keepdims=True), atol=1e-5)
     suya = sesion.resultados["Generalista, 25 clases, con espejo"]
-    reflejada = p.predecir(p.restringir(red.modelo), las_25.test.x[:, :, ::-1])
+    reflejada = p.predecir(restringido, las_25.test.x[:, :, ::-1])
     assert np.allclose(suya.prob_test, (restringida + reflejada) / 2, atol=1e-5)
     comite = sesion.resultados.get("Comité, 25 clases, con espejo")
     assert bool(comite) == con_especialista
