@@ -6,7 +6,8 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
     Apartado 2   BaseNet mejorada paso a paso: que aprenda y, después, que no memorice.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red que aprende las 100 clases, y lo que acierta en las 25, sola y acompañada.
+    Bonus        una red que aprende las 100 clases, su comité con la del Apartado 2 y lo que los
+                 dos enseñan a otra cuatro veces menor.
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
@@ -89,13 +90,14 @@ class Alcance:
     epocas_cabezas: int = 30  # las de 3.1.A y la de 3.1.B
     epocas_ajuste: int = 4
     epocas_generalista: int = 14
+    epocas_alumna: int = 30
     imagenes_por_clase: int | None = None  # de CIFAR-100
     especies: int | None = None  # de aves
 
 
 COMPLETO = Alcance()
-RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, imagenes_por_clase=20, especies=10)
-SINTETICO = Alcance(30, 4, 5, 20, 20, 3, 6)  # si no hay ningún dato real que aprender
+RAPIDO = Alcance(3, 1, 1, 2, 3, 1, 1, 1, imagenes_por_clase=20, especies=10)
+SINTETICO = Alcance(30, 4, 5, 20, 20, 3, 6, 10)  # si no hay ningún dato real que aprender
 
 # x, imágenes o las características que da una red, (n, ...); y, sus clases en one-hot, (n, clases).
 Conjunto = namedtuple("Conjunto", "x y")
@@ -105,7 +107,9 @@ Datos = namedtuple("Datos", "train val test clases origen")
 Entrenamiento = namedtuple("Entrenamiento", "modelo hist segundos epoca prob_val")
 
 
-def entrenar(construir, datos, semilla, fases, lote, optimizador, suavizado=0.0, parada=None):
+def entrenar(
+    construir, datos, semilla, fases, lote, optimizador, suavizado=0.0, parada=None, maestra=None
+):
     """Entrena el modelo que devuelve construir() y lo mide en cada época con datos.val.
 
     fases                [(épocas, transformar)]: transformar(x, azar) cambia en ellas las imágenes
@@ -114,6 +118,8 @@ def entrenar(construir, datos, semilla, fases, lote, optimizador, suavizado=0.0,
     suavizado            el label smoothing de la pérdida (Szegedy et al., 2016)
     parada               los argumentos de un EarlyStopping de Keras, que decide en qué época queda
                          la red (None: en la última); con él, una sola fase
+    maestra              la red que dice de qué clase es cada imagen en lugar de datos.train.y
+                         (None: nadie); las fases han de transformar
 
     Parte de la semilla: el resultado no depende de lo que se haya entrenado antes.
     """
@@ -131,7 +137,7 @@ def entrenar(construir, datos, semilla, fases, lote, optimizador, suavizado=0.0,
     for epocas, transformar in fases:
         entrada = {"x": datos.train.x, "y": datos.train.y, "batch_size": lote}
         if transformar:
-            entrada = {"x": Lotes(datos.train, lote, transformar, semilla + hechas)}
+            entrada = {"x": Lotes(datos.train, lote, transformar, semilla + hechas, maestra)}
         modelo.fit(
             **entrada,
             initial_epoch=hechas,
@@ -239,7 +245,8 @@ def apartado2(sesion):
     construir_mejorada(RECETA_FINAL, datos).summary(line_length=80)
     mejorada = entrenar_receta(RECETA_FINAL, datos, alcance.epocas_mejorada, sesion.semilla)
     anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, con_train=True)
-    anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
+    fila = anotar_red("2", "BaseNet mejorada", mejorada, datos, sesion, espejo=True)
+    fila.modelo = mejorada.modelo  # enseña a la alumna del Bonus
     mostrarEvolucion(mejorada.hist, "BaseNet mejorada: evolución")
     pausa("2.3: resultados de la red mejorada")
 
@@ -339,12 +346,14 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
     return receta
 
 
-def entrenar_receta(receta, datos, epocas, semilla):
-    """Entrena desde cero la red de una receta."""
+def entrenar_receta(receta, datos, epocas, semilla, maestra=None):
+    """Entrena desde cero la red de una receta, con una maestra o sin ella."""
     construir = partial(construir_mejorada, receta, datos, None if receta.recortes else 32)
     fases, optimizador = fases_de(receta, epocas), receta.optimizador
     parada = {"monitor": "val_loss", "patience": receta.paciencia} if receta.paciencia else None
-    return entrenar(construir, datos, semilla, fases, LOTE, optimizador, receta.suavizado, parada)
+    return entrenar(
+        construir, datos, semilla, fases, LOTE, optimizador, receta.suavizado, parada, maestra
+    )
 
 
 def fases_de(receta, epocas):
@@ -672,25 +681,29 @@ def ajustar(datos, cabeza, sesion):
     return fila
 
 
-# ===== BONUS: una red para las 100 clases ========================================================
+# ===== BONUS: las 100 clases, y una alumna cuatro veces menor ====================================
 
 # Con cuatro veces más imágenes y menos épocas debería memorizar menos: se la frena menos.
 RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
+# La mitad de filtros, y con ella la cuarta parte de los parámetros. Las probabilidades de quien
+# enseña ya no están seguras del todo.
+RECETA_ALUMNA = replace(RECETA_FINAL, filtros=(32, 64, 128), suavizado=0.0)
 
 
 def bonus(sesion):
-    """Bonus: una generalista de las 100 clases y, en las 25, su comité con la red final."""
-    datos = datos_cifar(sesion.cifar, 100, sesion.semilla)
-    titulo("BONUS · Una red para las 100 clases, y lo que acierta en las 25 del guion", datos)
+    """Bonus: una generalista de las 100 clases, su comité con la red final y una red pequeña que
+    aprende de las dos (Hinton et al., 2015)."""
+    datos, alcance = datos_cifar(sesion.cifar, 100, sesion.semilla), sesion.alcance
+    titulo("BONUS · Una red para las 100 clases, y una pequeña que aprende de las grandes", datos)
     print("  La generalista ve además las 75 clases que la red del Apartado 2 no ve; de las 25 del")
     print("  guion, las mismas imágenes.")
-    epocas = sesion.alcance.epocas_generalista
+    epocas = alcance.epocas_generalista
     generalista = entrenar_receta(RECETA_GENERALISTA, datos, epocas, sesion.semilla)
     anotar_red("Bonus", "Generalista, 100 clases", generalista, datos, sesion, espejo=True)
     mostrarEvolucion(generalista.hist, "Generalista: evolución")
 
     datos = datos_cifar(sesion.cifar, CLASES, sesion.semilla)
-    restringida = restringir(generalista.modelo)
+    maestra = restringida = restringir(generalista.modelo)
     prob_val = predecir(restringida, datos.val.x)
     en_las_25 = generalista._replace(modelo=restringida, prob_val=prob_val)
     suya = anotar_red("Bonus", "Generalista, 25 clases", en_las_25, datos, sesion, espejo=True)
@@ -699,7 +712,16 @@ def bonus(sesion):
         comite = formar_comite("Comité, 25 clases, con espejo", suya, especialista)
         anotar(comite, datos, sesion)
         comparar(comite, especialista, datos)
-    pausa("Bonus: resultados")
+        maestra = promediar(restringida, especialista.modelo)
+    pausa("Bonus: la generalista")
+
+    nombre = f"Alumna de {'las dos' if especialista else 'la generalista'}"
+    print(f"\n  {nombre}: una red con la mitad de filtros que solo aprende lo que le dicen.")
+    alumna = entrenar_receta(RECETA_ALUMNA, datos, alcance.epocas_alumna, sesion.semilla, maestra)
+    fila = anotar_red("Bonus", nombre, alumna, datos, sesion, espejo=True)
+    comparar(fila, especialista or suya, datos)
+    mostrarEvolucion(alumna.hist, f"{nombre}: evolución")
+    pausa("Bonus: la alumna")
 
 
 def restringir(modelo):
@@ -709,6 +731,13 @@ def restringir(modelo):
     nucleo, sesgo = modelo.layers[-1].get_weights()
     salida.set_weights([nucleo[:, :CLASES], sesgo[:CLASES]])
     return restringido
+
+
+def promediar(una, otra):
+    """La red que da la media de las probabilidades de otras dos, de la misma entrada."""
+    entrada = keras.Input(una.input_shape[1:])
+    media = layers.Average(dtype="float32")([una(entrada), otra(entrada)])
+    return keras.Model(entrada, media)
 
 
 def formar_comite(experimento, una, otra):
@@ -731,11 +760,13 @@ TROZO = 512  # imágenes por predicción: múltiplo de los lotes, acota la RAM
 
 class Lotes(keras.utils.PyDataset):
     """Lotes barajados en cada época y transformados al servirlos. Son casi del mismo tamaño, porque
-    uno de una sola imagen, el último, estropearía la batch normalization."""
+    uno de una sola imagen, el último, estropearía la batch normalization. Con maestra, la clase es
+    la que ella da del mismo recorte que ve la alumna (Beyer et al., 2022)."""
 
-    def __init__(self, conjunto, lote, transformar, semilla):
+    def __init__(self, conjunto, lote, transformar, semilla, maestra=None):
         super().__init__()
-        self.conjunto, self.lote, self.transformar = conjunto, lote, transformar
+        self.conjunto, self.lote = conjunto, lote
+        self.transformar, self.maestra = transformar, maestra
         self.azar = np.random.default_rng(semilla)
         self.on_epoch_end()
 
@@ -744,7 +775,8 @@ class Lotes(keras.utils.PyDataset):
 
     def __getitem__(self, numero):
         indices = np.array_split(self.orden, len(self))[numero]
-        return self.transformar(self.conjunto.x[indices], self.azar), self.conjunto.y[indices]
+        x = self.transformar(self.conjunto.x[indices], self.azar)
+        return x, self.maestra.predict_on_batch(x) if self.maestra else self.conjunto.y[indices]
 
     def on_epoch_end(self):
         self.orden = self.azar.permutation(len(self.conjunto.x))
@@ -800,7 +832,7 @@ class Resultado:
     prob_test: np.ndarray | None = None
     origen: tuple = ()  # el de sus Datos
     detalles: dict = field(default_factory=dict)  # lo demás que se mide, para la memoria
-    modelo: keras.Model | None = None  # el de una cabeza: de una parte el ajuste fino
+    modelo: keras.Model | None = None  # si lo necesita otro entrenamiento
 
 
 def anotar_red(

@@ -5,7 +5,8 @@ imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de R
 ablacion/N   la receta de la red final sin cada uno de sus ingredientes
 controles/N  aquello con lo que se compara el Apartado 3: con MobileNetV2, la salida sola si antes
              se divide entre 255, y 3.1.B si acaba en una media; ResNet50 ajustada más despacio
-bonus/N      el comité de dos redes finales, para compararlo con el del Bonus
+bonus/N      aquello con lo que se compara el Bonus: la alumna sin maestras y el comité de dos redes
+             finales
 """
 
 import sys
@@ -53,8 +54,12 @@ SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
 
 
 def medir_bonus(semilla):
-    """El comité de dos especialistas, las redes finales de dos semillas seguidas."""
+    """La alumna, si aprende de las etiquetas con la receta de la red final, y el comité de dos
+    especialistas, las redes finales de dos semillas seguidas."""
     sesion, datos = empezar(semilla, p.CLASES)
+    receta = replace(p.RECETA_ALUMNA, suavizado=p.RECETA_FINAL.suavizado)
+    sola = p.entrenar_receta(receta, datos, p.COMPLETO.epocas_alumna, semilla)
+    p.anotar_red("Bonus", "Alumna sin maestras", sola, datos, sesion, espejo=True)
     especialistas = []
     for otra in (semilla, semilla + 1):
         red = p.entrenar_receta(p.RECETA_FINAL, datos, p.COMPLETO.epocas_mejorada, otra)

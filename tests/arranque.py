@@ -32,9 +32,9 @@ def achicar(p, epocas, poner=setattr, red=red_diminuta):
     poner(p, "hay_red", lambda: False)
     poner(p.keras.src.utils.file_utils, "urlretrieve", None)  # ni aunque la haya
     for alcance in ("COMPLETO", "SINTETICO"):
-        poner(p, alcance, p.Alcance(*[epocas] * 7, imagenes_por_clase=4))
+        poner(p, alcance, p.Alcance(*[epocas] * 8, imagenes_por_clase=4))
     poner(p, "PASOS", {aprender[0]: aprender[1][:1], no_memorizar[0]: no_memorizar[1][1:2]})
-    for receta in ("RECETA_FINAL", "RECETA_GENERALISTA"):
+    for receta in ("RECETA_FINAL", "RECETA_GENERALISTA", "RECETA_ALUMNA"):
         poner(p, receta, replace(getattr(p, receta), filtros=(8,)))
     poner(p, "ARBOLES", 5)
     poner(p, "ESPECIES_SINTETICAS", 4)

@@ -32,7 +32,7 @@ APARTADOS = {
     "3.1.B": "ResNet50, sin average pooling",
     "3.2": "ResNet50, ajuste fino · ResNet50, ajuste fino, con espejo",
     "Bonus": "Generalista, 100 clases, con espejo · Generalista, 25 clases, con espejo · "
-    "Comité, 25 clases, con espejo",
+    "Comité, 25 clases, con espejo · Alumna de las dos, con espejo",
 }
 FILAS = [(parte, e) for parte, suyos in APARTADOS.items() for e in suyos.split(" · ")]
 EXPERIMENTOS = [nombre for _, nombre in FILAS]
@@ -140,7 +140,7 @@ def test_las_diferencias_y_las_comparaciones_son_las_de_sus_filas(pasada, filas)
         assert re.search(rf"→ {despues} .*\n  {puntos} puntos en validación\.", pasada.salida)
     patron = r"  (.*) frente a (.*): (.*) puntos en test; McNemar, p (.*)\."
     dichas = re.findall(patron, pasada.salida)
-    assert len(dichas) == pasada.salida.count(" frente a ") == 5
+    assert len(dichas) == pasada.salida.count(" frente a ") == 6
     for una, otra, *dicha in dichas:
         (y, _, acierta), (_, _, rival) = (aciertos(filas[nombre], "test") for nombre in (una, otra))
         sola, sola_la_otra = (acierta & ~rival).sum(), (rival & ~acierta).sum()

@@ -238,12 +238,16 @@ def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
     assert tasas == [p.TASA_CABEZA] * 3 + [0.1]
 
 
-def test_el_comite_de_dos_especialistas(en_pequeno, monkeypatch):
+def test_los_controles_del_bonus(en_pequeno, monkeypatch):
     apuntar, apuntadas = p.anotar, []
     monkeypatch.setattr(p, "anotar", lambda f, *resto: apuntadas.append(f) or apuntar(f, *resto))
+    entrenar, recetas = p.entrenar_receta, []
+    monkeypatch.setattr(p, "entrenar_receta", lambda *a: recetas.append(a[0]) or entrenar(*a))
     filas = json.loads(json.dumps(medir.medir("bonus/8")))["filas"]
-    assert [fila["epocas"] for fila in filas] == [p.COMPLETO.epocas_mejorada] * 2 + [None]
-    primera, segunda, comite = (fila.prob_test for fila in apuntadas)
+    epocas = [p.COMPLETO.epocas_alumna, *[p.COMPLETO.epocas_mejorada] * 2, None]
+    assert [fila["epocas"] for fila in filas] == epocas
+    assert recetas[0] == replace(p.RECETA_FINAL, filtros=p.RECETA_ALUMNA.filtros)
+    _, primera, segunda, comite = (fila.prob_test for fila in apuntadas)
     assert not np.allclose(primera, segunda)  # otra semilla
     assert np.allclose(comite, (primera + segunda) / 2)
 

@@ -175,6 +175,14 @@ def test_los_lotes_dan_cada_imagen_una_vez_por_epoca_con_su_clase_y_en_otro_orde
     assert ordenes[0] != ordenes[1]
 
 
+def test_con_maestra_la_clase_es_la_que_ella_da_de_la_imagen_ya_transformada():
+    maestra = SimpleNamespace(predict_on_batch=lambda x: -x)
+    x = np.arange(9).reshape(9, 1)
+    lotes = p.Lotes(p.Conjunto(x, 2 * x), 4, lambda x, azar: x + 100, 7, maestra)
+    partes = [lotes[i] for i in range(len(lotes))]
+    assert all(np.array_equal(py, -px) and px.min() >= 100 for px, py in partes)
+
+
 @pytest.mark.parametrize(
     "construir, tasa",
     [(p.RECETA_FINAL.optimizador, p.TASA_SGD), (partial(p.adam_ciclo, 0.3), 0.3)],
@@ -402,22 +410,32 @@ def test_la_evolucion_dibuja_las_curvas():
 
 
 @pytest.mark.parametrize("con_especialista", [True, False])
-def test_la_generalista_no_ve_la_validacion_de_la_especialista_con_la_que_hace_comite(
+def test_la_generalista_no_ve_la_validacion_de_la_especialista_con_la_que_hace_comite_y_ensena(
     con_especialista, sesion, monkeypatch
 ):
     sesion.semilla, sesion.cifar = 8, p.leer_cifar(10)
     todas, las_25 = (p.datos_cifar(sesion.cifar, cuantas, 8) for cuantas in (100, p.CLASES))
-    red = sin_entrenar(p.construir_mejorada(UNA_ETAPA, todas, None), todas)
-    de_la_generalista = espiar(monkeypatch, "entrenar_receta", red)
+    red, pequena, otra = (
+        sin_entrenar(p.construir_mejorada(UNA_ETAPA, suyos, None), suyos)
+        for suyos in (todas, las_25, las_25)
+    )
+    entrenadas, pendientes = [], [red, pequena]
+
+    def entrenar_receta(*argumentos):
+        entrenadas.append(argumentos)
+        return pendientes.pop(0)
+
+    monkeypatch.setattr(p, "entrenar_receta", entrenar_receta)
     azar = np.random.default_rng(0)
     especialista = p.Resultado("2", "BaseNet mejorada, con espejo", 10, 2, 4.0, test=0.5)
     especialista.prob_val = azar.dirichlet(np.ones(25), len(las_25.val.y))
     especialista.prob_test = azar.dirichlet(np.ones(25), len(las_25.test.y))
+    especialista.modelo = otra.modelo
     if con_especialista:
         sesion.resultados[especialista.experimento] = especialista
     p.bonus(sesion)
-    (general,) = de_la_generalista
-    vistas = set(huellas(general.datos.train.x))
+    (_, de_la_generalista, *_), (receta, de_la_alumna, _, _, maestra) = entrenadas
+    vistas = set(huellas(de_la_generalista.train.x))
     assert set(huellas(las_25.train.x)) <= vistas
     assert not vistas & set(huellas(np.concatenate([las_25.val.x, las_25.test.x])))
     restringido = p.restringir(red.modelo)
@@ -429,8 +447,15 @@ def test_la_generalista_no_ve_la_validacion_de_la_especialista_con_la_que_hace_c
     assert np.allclose(suya.prob_test, (restringida + reflejada) / 2, atol=1e-5)
     comite = sesion.resultados.get("Comité, 25 clases, con espejo")
     assert bool(comite) == con_especialista
+    ensena = restringida
     if comite:
         assert np.allclose(comite.prob_val, (suya.prob_val + especialista.prob_val) / 2)
         assert np.allclose(comite.prob_test, (suya.prob_test + especialista.prob_test) / 2)
         suyos = suya.parametros + 10
         assert comite.parametros == suyos and comite.segundos == 5.0 + 4.0
+        ensena = (restringida + p.predecir(otra.modelo, las_25.test.x)) / 2
+    assert np.allclose(maestra.predict_on_batch(las_25.test.x), ensena, atol=1e-5)
+    assert receta == p.RECETA_ALUMNA and set(huellas(de_la_alumna.train.x)) <= vistas
+    alumna = f"Alumna de {'las dos' if con_especialista else 'la generalista'}, con espejo"
+    rival = (especialista if con_especialista else suya).experimento
+    assert f"{alumna} frente a {rival}" in sesion.resultados[alumna].detalles
