@@ -35,7 +35,8 @@ SCRIPT, LEEME = RAIZ / "practica2.py", RAIZ / "README.md"
 RESULTADOS = AQUI / "resultados.json"
 FIGURAS = AQUI / "figuras"
 ANCHO = 6.5  # pulgadas: el de una línea de la memoria
-MEJORADA, COMITE = "BaseNet mejorada, con espejo", "Comité, 25 clases, con espejo"
+MEJORADA = "BaseNet mejorada, con espejo"
+ALUMNA, SOLA = "Alumna de las dos, con espejo", "Alumna sin maestras, con espejo"
 
 # Las 25 clases del guion, en su orden.
 NOMBRES = """
@@ -218,7 +219,7 @@ def figura_confusion(p, fichero, fracciones, clases):
 
 def figuras(p, resultados):
     """Las de la memoria y el README, de la semilla del script."""
-    filas = filas_de(resultados, "practica/7")
+    filas = filas_de(resultados, "practica/7") + filas_de(resultados, "bonus/7")
     for fichero, red in (
         ("curvas_basenet.svg", "BaseNet"),
         ("curvas_basenet_mejorada.svg", "BaseNet mejorada"),
@@ -239,14 +240,14 @@ def figuras(p, resultados):
     cabezas = {titulo: fila_de(filas, f"ResNet50, {cabeza}") for titulo, cabeza in cabezas.items()}
     figura_cabezas(p, "curvas_cabezas.svg", cabezas)
     clases, por_clase = np.array(list(CASTELLANO.values())), {}
-    for red in ("BaseNet", COMITE, MEJORADA):
+    for red in ("BaseNet", ALUMNA, SOLA, MEJORADA):
         confusion = np.array(fila_de(filas, red)["detalles"]["confusion"])
         por_clase[red] = confusion.diagonal() / confusion.sum(1)
     figura_confusion(p, "confusion.svg", confusion / confusion.sum(1, keepdims=True), clases)
     orden = np.argsort(por_clase[MEJORADA], kind="stable")[::-1]
     for fichero, redes in (
         ("por_clase.svg", {"BaseNet": "BaseNet", MEJORADA: MEJORADA}),
-        ("bonus.svg", {"Especialista": MEJORADA, "Comité de las dos": COMITE}),
+        ("bonus.svg", {"Sin maestras": SOLA, "Con las dos": ALUMNA}),
     ):
         series = {nombre: por_clase[red][orden] for nombre, red in redes.items()}
         figura_parejas(p, fichero, (5, 3.5), clases[orden], series, "Aciertos en test")

@@ -131,7 +131,7 @@ def test_la_memoria_lleva_cada_comparacion_con_su_diferencia_media_y_sus_p(pdf):
             if " frente a " in contraste:  # el rival del ajuste fino puede no ser siempre el mismo
                 cual = "ajuste fino" if "ajuste fino" in contraste else contraste
                 comparaciones.setdefault(cual, []).append(medido)
-    assert len(comparaciones) == 5
+    assert len(comparaciones) == 6
     for cual, medidas in comparaciones.items():
         media = 100 * np.mean([medida["diferencia"] for medida in medidas])
         assert p.decimal(media, 1, "+").replace("-", "−") in pdf, cual
