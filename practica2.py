@@ -26,6 +26,7 @@ import math
 import os
 import pickle
 import re
+import signal
 import socket
 import sys
 import textwrap
@@ -118,8 +119,7 @@ def entrenar(
     suavizado            el label smoothing de la pérdida (Szegedy et al., 2016)
     parada               los argumentos de un EarlyStopping de Keras, que decide en qué época queda
                          la red (None: en la última); con él, una sola fase
-    maestra              la red que dice de qué clase es cada imagen en lugar de datos.train.y
-                         (None: nadie); las fases han de transformar
+    maestra              la red que da las clases en lugar de datos.train.y, si se transforma
 
     Parte de la semilla: el resultado no depende de lo que se haya entrenado antes.
     """
@@ -134,22 +134,23 @@ def entrenar(
     if parada:
         parada = keras.callbacks.EarlyStopping(**parada, restore_best_weights=True)
         callbacks.append(parada)
-    for epocas, transformar in fases:
-        entrada = {"x": datos.train.x, "y": datos.train.y, "batch_size": lote}
-        if transformar:
-            entrada = {"x": Lotes(datos.train, lote, transformar, semilla + hechas, maestra)}
-        modelo.fit(
-            **entrada,
-            initial_epoch=hechas,
-            epochs=hechas + epocas,
-            validation_data=datos.val,
-            validation_batch_size=lote_de_prediccion(datos.val.x),
-            callbacks=callbacks,
-            verbose=VERBOSE,
-        )
-        hechas += epocas
-        if transformar:
-            entrada["x"].conjunto = None  # TensorFlow guarda cada PyDataset que pasa por fit
+    with atender_ctrl_c() as entre_lotes:
+        for epocas, transformar in fases:
+            entrada = {"x": datos.train.x, "y": datos.train.y, "batch_size": lote}
+            if transformar:
+                entrada = {"x": Lotes(datos.train, lote, transformar, semilla + hechas, maestra)}
+            modelo.fit(
+                **entrada,
+                initial_epoch=hechas,
+                epochs=hechas + epocas,
+                validation_data=datos.val,
+                validation_batch_size=lote_de_prediccion(datos.val.x),
+                callbacks=[*callbacks, entre_lotes],
+                verbose=VERBOSE,
+            )
+            hechas += epocas
+            if transformar:
+                entrada["x"].conjunto = None  # TensorFlow guarda cada PyDataset que pasa por fit
     epoca = parada.best_epoch + 1 if parada else total
     prob_val = predecir(modelo, datos.val.x)
     return Entrenamiento(modelo, hist, time.perf_counter() - inicio, epoca, prob_val)
@@ -787,6 +788,22 @@ def comprobar_perdida(epoca, logs):
     if not np.isfinite([logs["loss"], logs["val_loss"]]).all():
         perdidas = f"{logs['loss']} en entrenamiento y {logs['val_loss']} en validación"
         raise FloatingPointError(f"en la época {epoca + 1}, la pérdida es {perdidas}")
+
+
+@contextmanager
+def atender_ctrl_c():
+    """Callback que atiende Ctrl-C entre lote y lote: dentro de uno, TensorFlow suele abortar."""
+    pedido = []
+
+    def interrumpir(batch, logs):
+        if pedido:
+            raise KeyboardInterrupt
+
+    anterior = signal.signal(signal.SIGINT, lambda *_: pedido.append(True))
+    try:
+        yield keras.callbacks.LambdaCallback(on_train_batch_end=interrumpir)
+    finally:
+        signal.signal(signal.SIGINT, anterior)
 
 
 def lote_de_prediccion(x):
