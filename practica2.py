@@ -6,7 +6,7 @@ Ejecuta la práctica entera, de principio a fin, sin preguntar nada:
     Apartado 2   BaseNet mejorada paso a paso: que aprenda y, después, que no memorice.
     Apartado 3   ResNet50 en las aves de Caltech-UCSD: extractor de características (3.1.A y 3.1.B)
                  y ajuste fino de toda la red (3.2).
-    Bonus        una red que aprende las 100 clases, su comité con la del Apartado 2 y lo que los
+    Bonus        una red que aprende las 100 clases, su comité con la del Apartado 2 y lo que las
                  dos enseñan a otra cuatro veces menor.
 
 Uso:         pip install -r requirements.txt; python practica2.py    (opciones, con --help)
