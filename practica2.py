@@ -13,7 +13,7 @@ Uso:         pip install -r requirements.txt; python practica2.py    (opciones, 
 Datos:       de imagenes/ (véase su README.md) o descargados; sin red, sintéticos, y lo dice.
 Duración:    unos 76 minutos en dos núcleos con bfloat16 y 5.902 aves; sin él, varias horas.
 Al terminar: RESUMEN, con una fila por experimento y la cifra de la memoria si los datos y los pesos
-             son los suyos. Solo escribe en la caché de Keras.
+             son los suyos. Sin --figuras, solo escribe en la caché de Keras.
 
 Cada apartado empieza por la función que lo cuenta, y sus piezas la siguen en el orden en que se
 usan; lo que sirve a todos va delante o al final. Las funciones del profesor conservan su nombre.
@@ -45,6 +45,8 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # diga lo que diga keras.json
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # de TensorFlow, solo lo que lo detiene
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # si no, sin AVX-512 tarda de 3 a 4 veces más
 MODO_FIGURAS = os.environ.get("MPLBACKEND", "")
+if "inline" in MODO_FIGURAS and not hasattr(sys, "ps1"):  # con «!python», no es el cuaderno
+    MODO_FIGURAS = "agg"
 if not MODO_FIGURAS.startswith("module://"):  # el de un cuaderno ha de estar desde el principio
     os.environ.pop("MPLBACKEND", None)  # con uno que no existe, matplotlib no se puede importar
 with suppress(OSError):  # si hay salida de errores, calla lo que TensorFlow escribe al importarse
@@ -233,12 +235,12 @@ def apartado2(sesion):
     titulo("APARTADO 2 · Mejora de BaseNet", datos)
 
     print("  La receta final se decidió con entrenamientos largos; cada paso enseña qué aporta.")
-    print(f"\n2.1 Que aprenda: cada paso, {alcance.epocas_aprender} épocas desde cero")
+    print(f"\n2.1 Que aprenda: cada paso, desde cero (épocas: {alcance.epocas_aprender})")
     receta = probar_pasos("Que aprenda", Receta(), alcance.epocas_aprender, datos, sesion)
     pausa("2.1: que aprenda")
 
-    print(f"\n2.2 Que no memorice: cada paso, {alcance.epocas_no_memorizar} épocas desde cero")
-    print("  Más largos: lo que impide memorizar no se ve antes de que la red memorice.")
+    print(f"\n2.2 Que no memorice: cada paso, desde cero (épocas: {alcance.epocas_no_memorizar})")
+    print("  Lo que impide memorizar no se ve antes de que la red memorice: pide más épocas.")
     probar_pasos("Que no memorice", receta, alcance.epocas_no_memorizar, datos, sesion)
     pausa("2.2: que no memorice")
 
@@ -341,7 +343,7 @@ def probar_pasos(capitulo, receta, epocas, datos, sesion):
         puntos = en_puntos(diferencia, "validación", fila.experimento, datos)
         print(f"  {puntos}{'' if se_queda else '; la red final no lo lleva'}.")
         if red.epoca < epocas:
-            print(f"  Ha parado tras {fila.epocas} de {epocas} épocas; queda la {red.epoca}.")
+            print(f"  Ha entrenado {fila.epocas} de {epocas} épocas; queda la {red.epoca}.")
         if se_queda:
             receta, anterior = candidata, fila
     return receta
@@ -644,7 +646,7 @@ def probar_clasificadores(vectores, sesion):
         if hasattr(clasificador, "best_params_"):
             fila.detalles["elegido"] = clasificador.best_params_
             ((parametro, valor),) = clasificador.best_params_.items()
-            elegido = f"{parametro.split('__')[-1]} = {decimal(valor)}"
+            elegido = f"{parametro.split('__')[-1]} = {DECIMALES(valor)}"
             print(f"  En validación cruzada, {porcentaje(clasificador.best_score_)} con {elegido}")
         fila.prob_val = puntuar(clasificador, vectores.val.x)
         fila.prob_test = puntuar(clasificador, vectores.test.x)
@@ -686,8 +688,8 @@ def ajustar(datos, cabeza, sesion):
 
 # Con cuatro veces más imágenes y menos épocas debería memorizar menos: se la frena menos.
 RECETA_GENERALISTA = replace(RECETA_FINAL, color=False, l2=5e-4)
-# La mitad de filtros, y con ella la cuarta parte de los parámetros. Las probabilidades de quien
-# enseña ya no están seguras del todo.
+# La mitad de filtros, y con ella la cuarta parte de los parámetros. Quien enseña ya no da a una
+# clase toda la probabilidad: sobra el label smoothing.
 RECETA_ALUMNA = replace(RECETA_FINAL, filtros=(32, 64, 128), suavizado=0.0)
 
 
@@ -721,7 +723,7 @@ def bonus(sesion):
     alumna = entrenar_receta(RECETA_ALUMNA, datos, alcance.epocas_alumna, sesion.semilla, maestra)
     fila = anotar_red("Bonus", nombre, alumna, datos, sesion, espejo=True)
     comparar(fila, especialista or suya, datos)
-    mostrarEvolucion(alumna.hist, f"{nombre}: evolución")
+    mostrarEvolucion(alumna.hist, f"{nombre}: evolución (en entrenamiento, según quien enseña)")
     pausa("Bonus: la alumna")
 
 
@@ -802,6 +804,7 @@ def atender_ctrl_c():
     anterior = signal.signal(signal.SIGINT, lambda *_: pedido.append(True))
     try:
         yield keras.callbacks.LambdaCallback(on_train_batch_end=interrumpir)
+        interrumpir(None, None)  # si ha llegado tras el último lote
     finally:
         signal.signal(signal.SIGINT, anterior)
 
@@ -817,11 +820,8 @@ def predecir(modelo, x, dtype="float32"):
     salidas = np.empty((len(x), *modelo.output_shape[1:]), dtype)
     lote = lote_de_prediccion(x)
     for i in range(0, len(x), TROZO):
-        trozo = x[i : i + TROZO]
-        if trozo.dtype == np.float16:  # los mapas se guardan en la mitad de RAM
-            trozo = trozo.astype("float32")
         verbose = VERBOSE if lote == 32 else 0  # las aves tardan
-        salidas[i : i + TROZO] = modelo.predict(trozo, batch_size=lote, verbose=verbose)
+        salidas[i : i + TROZO] = modelo.predict(x[i : i + TROZO], batch_size=lote, verbose=verbose)
         if not np.isfinite(salidas[i : i + TROZO]).all():
             raise FloatingPointError(f"lo que da una red no es un número o no cabe en {dtype}")
     return salidas
@@ -915,9 +915,9 @@ def comparar(fila, rival, datos):
 
 ANCHO = 110  # columnas de los títulos
 
-# Los aciertos en test de la memoria y las diferencias entre dos: lo medido o, con varias semillas,
-# media y desviación típica. Lo escribe memoria/generar.py, que busca su «Fin». Si los datos o los
-# pesos son otros, no se compara. «Otros pesos» son los que no son los de ImageNet.
+# Los aciertos en test de la memoria y las diferencias, de un paso en validación y de dos redes en
+# test: lo medido o, con varias semillas, media y desviación típica. Lo escribe memoria/generar.py,
+# que busca su «Fin». No se compara con otros datos ni con otros pesos que los de allí.
 CIFAR_MEMORIA = ("CIFAR-100, 60.000 imágenes de 100 clases",)
 AVES_MEMORIA = ("aves, 5.902 imágenes de 100 especies", "otros pesos, MD5 9261eb")
 MEMORIA = {
@@ -948,9 +948,7 @@ MEMORIA = {
     "ResNet50, sin average pooling frente a ResNet50, solo la salida": (-0.017338, 0.003715),
     "ResNet50, sin average pooling frente a ResNet50, nueva FC y salida": (-0.037662, 0.000994),
     "ResNet50, ajuste fino": (0.748651, 0.004996),
-    "ResNet50, ajuste fino frente a ResNet50, discriminante lineal": (-0.061488, 0.005115),
     "ResNet50, ajuste fino, con espejo": (0.755311, 0.005859),
-    "ResNet50, ajuste fino frente a ResNet50, nueva FC y salida": (-0.046848,),
     "Generalista, 100 clases, con espejo": (0.699033, 0.000896),
     "Generalista, 25 clases, con espejo": (0.854, 0.004716),
     "Comité, 25 clases, con espejo": (0.877733, 0.003331),
@@ -1275,7 +1273,7 @@ def leer_cifar(por_clase=None):
 
 def encontrar_cifar(raiz):
     """La carpeta de los tres pickles de CIFAR-100, o None."""
-    for lugares in donde_buscar(raiz, "cub|aves|bird"):
+    for lugares in donde_buscar(raiz, "^(?!.*cifar).*(cub|aves|bird)"):
         for meta in buscar("meta", lugares):
             if all((meta.parent / nombre).is_file() for nombre in PICKLES_CIFAR):
                 return meta.parent
@@ -1312,7 +1310,7 @@ def leer_lote(fichero, minimo):
             raise ValueError("no tiene una imagen de 3.072 bytes por cada clase fina")
         clases, cuantas = np.unique(y, return_counts=True)
         if y.dtype.kind not in "iu" or clases.tolist() != [*range(100)] or cuantas.min() < minimo:
-            raise ValueError("no tiene imágenes de las 100 clases")
+            raise ValueError(f"no tiene {minimo} o más imágenes de cada una de las 100 clases")
     x = x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     orden = sorted(range(len(x)), key=lambda i: (y[i], x[i].tobytes()))
     return x[orden], y[orden]
@@ -1397,7 +1395,7 @@ def leerImagenes(vec_imagenes, path):
 def encontrar_aves(raiz):
     """Las Aves de raiz, o None; las fotos pueden estar lejos de las listas, y las dos cosas en
     archivos distintos. ErrorEntrada si están las listas, pero no las fotos."""
-    for lugares in donde_buscar(raiz, "cifar"):
+    for lugares in donde_buscar(raiz, "^(?!.*(cub|aves|bird)).*cifar"):
         listas = buscar("train.txt", lugares) + buscar("train_test_split.txt", lugares)
         for lista in listas:
             train, test = leer_listas(lista)
@@ -1408,7 +1406,7 @@ def encontrar_aves(raiz):
                 if any((carpeta / ruta).is_file() for ruta in train):
                     return Aves(carpeta, train, test, sorted(lista.parent.glob("*.txt")))
     if listas:
-        raise ErrorEntrada(f"{listas[0]}: no están sus fotos; póngalas en su carpeta")
+        raise ErrorEntrada(f"{listas[0]}: no están las fotos que nombra; póngalas a su lado")
     return None
 
 
@@ -1423,15 +1421,17 @@ def leer_listas(lista):
     else:
         de_imagen = leer_lineas(carpeta / "images.txt", rf"\S+\s+{RUTA}", "17 clase/imagen.jpg")
         rutas = dict(linea.split(maxsplit=1) for linea in de_imagen)
-        particion = dict(linea.split() for linea in leer_lineas(lista, r"\S+\s+[01]", "17 1"))
-        if rutas.keys() != particion.keys():
+        de_lista = leer_lineas(lista, r"\S+\s+[01]", "17 1")
+        particion = dict(linea.split() for linea in de_lista)
+        if not len(de_imagen) == len(de_lista) == len(rutas.keys() & particion.keys()):
             raise ErrorEntrada(f"{lista}: sus números no son los de images.txt; {REMEDIO_LISTA}")
         train, test = ([rutas[i] for i in rutas if particion[i] == cual] for cual in "10")
+    fotos, veces = np.unique(train + test, return_counts=True)
     clases, cuantas = np.unique([ruta.split("/")[0] for ruta in train], return_counts=True)
     if not (train and test):
         problema = "train o test no tiene imágenes"
-    elif set(train) & set(test):
-        problema = f"{min(set(train) & set(test))} está en train y en test"
+    elif veces.max() > 1:
+        problema = f"{fotos[veces.argmax()]} está dos veces"
     elif {ruta.split("/")[0] for ruta in test} != set(clases):
         problema = "train y test no tienen las mismas clases"
     elif cuantas.min() < MINIMO_POR_CLASE:
@@ -1577,7 +1577,7 @@ def leer_opciones(argumentos):
     opcion = analizador.add_argument_group("opciones, ninguna necesaria").add_argument
     opcion("-h", "--help", action="help", help="muestra esta ayuda y termina")
     opcion("--rapido", action="store_true", help="pasa por todo en unos 3 minutos")
-    opcion("--pausas", action="store_true", help="espera a Intro en cada pausa")
+    opcion("--pausas", action="store_true", help="espera a Intro en cada pausa, en un terminal")
     opcion("--semilla", type=int, default=SEMILLA, metavar="N", help="otra semilla")
     opcion("--apartados", default=",".join(PARTES), metavar="LISTA", help="como 1,3 o 2,bonus")
     opcion("--figuras", type=Path, metavar="CARPETA", help="guarda ahí las figuras")
@@ -1586,7 +1586,7 @@ def leer_opciones(argumentos):
     except argparse.ArgumentError as error:
         sobran = [error.argument_name]
     if sobran:
-        raise ErrorEntrada(f"{sobran[0]}: opción incorrecta; pruebe «python practica2.py --help»")
+        raise ErrorEntrada(f"{sobran[0]}: opción o valor incorrecto; pruebe con --help")
     pedidas = [parte.strip().lower() for parte in leidas.apartados.split(",")]
     if not set(pedidas) <= set(PARTES):
         raise ErrorEntrada(f"--apartados: elija entre {', '.join(PARTES)}, con comas")
@@ -1694,7 +1694,7 @@ def ejecutar(argumentos=None):
 if __name__ == "__main__":
     # Pegado en una celda no hay __file__, y las opciones de sys.argv son del cuaderno.
     codigo = ejecutar(None if "__file__" in globals() else [])
-    if codigo == 130 and "IPython" not in sys.modules:
+    if codigo == 130 and not hasattr(sys, "ps1"):  # fuera de un cuaderno
         os._exit(codigo)  # al cerrar TensorFlow con un entrenamiento a medias, a veces aborta
     if codigo:  # un sys.exit(0) sería un error en un cuaderno
         sys.exit(codigo)

@@ -37,6 +37,18 @@ APARTADOS = {
 FILAS = [(parte, e) for parte, suyos in APARTADOS.items() for e in suyos.split(" · ")]
 EXPERIMENTOS = [nombre for _, nombre in FILAS]
 PARTES = "APARTADO 1", "APARTADO 2", "APARTADO 3", "BONUS"
+PAUSAS = [
+    "1.1: la red y los datos",
+    "1.2: resultados de BaseNet",
+    "2.1: que aprenda",
+    "2.2: que no memorice",
+    "2.3: resultados de la red mejorada",
+    "3: los datos",
+    "3.1: cabezas sobre la red congelada",
+    "3.2: ajuste fino",
+    "Bonus: la generalista",
+    "Bonus: la alumna",
+]
 CIFAR_SINTETICO = "CIFAR-100 SINTÉTICO · figuras dibujadas"
 AVES_SINTETICAS = "aves SINTÉTICAS · 4 especies de figuras dibujadas · pesos ALEATORIOS"
 
@@ -159,6 +171,7 @@ def test_cada_parte_dice_sus_datos_y_termina_en_una_pausa_que_nombra_las_figuras
         assert cabecera.startswith(nombre)
         assert origen == f"[{AVES_SINTETICAS if '3' in nombre else CIFAR_SINTETICO}]"
         assert pausa.startswith("Pausa · ") and "Sin pantalla; figuras: " in figuras
+    assert re.findall("^Pausa · (.*)", pasada.salida, re.MULTILINE) == PAUSAS
 
 
 AJENO = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}
@@ -319,6 +332,21 @@ def test_una_entrada_incorrecta_termina_con_2_y_una_linea(orden, correr, aislado
     assert codigo == 2 and re.fullmatch(f"Error: .*{dice.split('=')[0]}: .*\n", errores)
 
 
+@pytest.mark.parametrize(
+    "orden, lanza, codigo",
+    [("--nada", None, 2), ("", FloatingPointError, 1), ("", KeyboardInterrupt, 130)],
+)
+def test_python_practica2_sale_con_ese_codigo(orden, lanza, codigo, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["practica2.py", *orden.split()])
+    monkeypatch.setattr(keras.utils, "set_random_seed", Mock(side_effect=lanza))
+    monkeypatch.setattr(os, "_exit", Mock(side_effect=SystemExit("sin cerrar TensorFlow")))
+    with pytest.raises(SystemExit) as fin:
+        runpy.run_path(str(RAIZ / "practica2.py"), run_name="__main__")
+    assert fin.value.code == (codigo if codigo != 130 else "sin cerrar TensorFlow")
+    assert [llamada.args for llamada in os._exit.mock_calls] == [(130,)] * (codigo == 130)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_la_ayuda_termina_con_0_y_nombra_cada_opcion(capsys):
     with pytest.raises(SystemExit, match="0"):
         p.ejecutar(["--help"])
@@ -383,6 +411,7 @@ def test_en_un_cuaderno_se_ven_las_figuras_y_se_puede_pegar_en_una_celda(escenar
     assert imagenes == ["image/png"] * 2
     assert con_run["stderr"] == "" and "Sin pantalla" not in con_run["stdout"]
     assert experimentos_de(con_run["stdout"]) == ["BaseNet"]
+    assert "Pasada RÁPIDA" in con_run["stdout"] and "Epoch 3/3" in con_run["stdout"]
     # Las opciones del núcleo, que están en sys.argv, no son del script.
     assert re.fullmatch("Error: PRACTICA2_IMAGENES=no_existe: .*\n", pegado["stderr"])
     assert pegado["stdout"].endswith("['-f'] sale con 2\n")
@@ -390,6 +419,16 @@ def test_en_un_cuaderno_se_ven_las_figuras_y_se_puede_pegar_en_una_celda(escenar
 
 PANTALLA = ModuleType("pantalla_de_prueba")  # como la de un cuaderno o un entorno de desarrollo
 PANTALLA.FigureCanvas = type("FigureCanvas", (backend_agg.FigureCanvasAgg,), {})
+
+
+@pytest.mark.parametrize("en_cuaderno", [True, False])
+def test_con_python_en_una_celda_no_se_dibuja_en_el_cuaderno(en_cuaderno, monkeypatch):
+    modo = "module://matplotlib_inline.backend_inline"
+    monkeypatch.setenv("MPLBACKEND", modo)  # lo hereda quien se ejecuta con !python
+    if en_cuaderno:
+        monkeypatch.setattr(sys, "ps1", "In: ", raising=False)
+    script = runpy.run_path(str(RAIZ / "practica2.py"))
+    assert script["MODO_FIGURAS"] == (modo if en_cuaderno else "agg")
 
 
 @pytest.mark.parametrize(
@@ -420,10 +459,10 @@ def test_las_figuras_se_ensenan_y_se_guardan(modo, ventana, dice, tmp_path, monk
 
 
 ALGUIEN = SimpleNamespace(isatty=lambda: True)
-PAUSAS = [("", ALGUIEN, 0), ("--pausas", ALGUIEN, 2), ("--pausas", io.StringIO(), 0)]
+CON_CADA = [("", ALGUIEN, 0), ("--pausas", ALGUIEN, 2), ("--pausas", io.StringIO(), 0)]
 
 
-@pytest.mark.parametrize("pausas, entrada, esperas", [*PAUSAS, ("--pausas", None, 0)])
+@pytest.mark.parametrize("pausas, entrada, esperas", [*CON_CADA, ("--pausas", None, 0)])
 def test_solo_con_pausas_se_espera(pausas, entrada, esperas, correr, sin_calcular, monkeypatch):
     tecla = Mock(side_effect=EOFError)  # Ctrl-D también continúa
     monkeypatch.setattr(sys, "stdin", entrada)

@@ -236,7 +236,7 @@ def test_los_casos_conocidos_hacen_lo_que_espera_su_dueno(caso, tmp_path, monkey
     assert CASOS_CONOCIDOS[caso] in dicho and "Sin usar" not in dicho
 
 
-CIFAR_EN_ARCHIVO = "cifar-100-python.tar.gz", "x (1).tgz", "x.tar.xz", "x.tar.bz2", "x.tar", "x.zip"
+CIFAR_EN_ARCHIVO = "cifar100_y_aves.tgz", "x (1).tgz", "x.tar.xz", "x.tar.bz2", "x.tar", "x.zip"
 CIFAR_DISPUESTO = {n: lambda c, n=n: empaquetar(c.parent / n, c) for n in CIFAR_EN_ARCHIVO} | {
     "carpeta": lambda c: None,
     "carpeta con otro nombre": lambda c: c.rename(c.parent / "archive (1)"),
@@ -280,6 +280,7 @@ AVES_DISPUESTAS = {  # la primera palabra es el formato
     "2010 con las fotos lejos": lambda im: llevar(im / "a/b/c", *(im / "CUB_200/images").iterdir()),
     "2011 sin su carpeta": lambda im: llevar(im, *(im / "CUB_200_2011").iterdir()),
     "2011 en un tar.bz2": lambda im: empaquetar(im / "x (2).tar.bz2", im / "CUB_200_2011"),
+    "2011 con otros datos": lambda im: empaquetar(im / "cifar_y_CUB_200.zip", im / "CUB_200_2011"),
     "2011 con un enlace sin fin": lambda im: (im / "CUB_200_2011/bucle").symlink_to(im),
     "2011 con un enlace roto": lambda im: (im / "CUB_200_2011/roto").symlink_to("nada"),
 }
@@ -480,6 +481,7 @@ def por(patron, nuevo):
 BARRA = "\\"
 SALEN = "../a.jpg", "..\\..\\a.jpg", "Ave/../../a.jpg", "/etc/a.jpg", "\\ave\\a.jpg", "C:\\a\\a.jpg"
 NO_SON = "c:ave/a.jpg", "suelta.jpg", "una/dos/a.jpg", "Ave/a.txt", "Ave/a.jpg 1", "Ave/.a.jpg"
+SPLIT, DE_DOS = "train_test_split.txt", f"2 {PRIMERA}".encode()
 NO_ES = "» no es como «clase/imagen.jpg»; corrija la lista"
 AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     **{
@@ -493,24 +495,17 @@ AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     },
     "línea sin ruta": ("2011", "images.txt", por(rb"\Z", b"19"), "images.txt: "),
     "ruta de 2011": ("2011", "images.txt", por(b" 001", b" ../001"), "images.txt: «1 ../001"),
-    "falta un id": (
-        "2011",
-        "train_test_split.txt",
-        por(rb"\A1 1\n", b""),
-        "train_test_split.txt: sus números",
-    ),
-    "ni train ni test": (
-        "2011",
-        "train_test_split.txt",
-        por(rb"\A1 1", b"1 2"),
-        "split.txt: «1 2» no es como «17 1»",
-    ),
+    "falta un id": ("2011", SPLIT, por(rb"\A1 1\n", b""), f"{SPLIT}: sus números"),
+    "un id dos veces": ("2011", SPLIT, por(rb"\Z", b"1 0"), f"{SPLIT}: sus números"),
+    "un id de dos fotos": ("2011", "images.txt", por(rb"\Z", b"1 a/b.jpg"), "sus números"),
+    "una foto de dos ids": ("2011", "images.txt", por(b"2 .*", DE_DOS), "está dos veces"),
+    "ni train ni test": ("2011", SPLIT, por(rb"\A1 1", b"1 2"), "«1 2» no es como «17 1»"),
     "UTF-16": ("curso", "test.txt", por(rb"\A", b"\xff\xfe"), "test.txt: "),
     "UTF-16 sin BOM": ("curso", "test.txt", por(b"", b"\0"), "test.txt: "),
     "de Windows": ("curso", "test.txt", por(b"Black", b"P\xe1jaro"), "test.txt: "),
     "lista que falta": ("curso", "test.txt", None, "test.txt: "),
     "lista vacía": ("curso", "train.txt", por(b".+", b" "), "train o test no tiene imágenes"),
-    "en las dos": ("curso", "test.txt", por(rb"\Z", PRIMERA.encode()), "está en train y en test"),
+    "en las dos": ("curso", "test.txt", por(rb"\Z", PRIMERA.encode()), "está dos veces"),
     "sin train": ("curso", "train.txt", por(b"003.*\n", b""), "no tienen las mismas clases"),
     "sin test": ("2010", "test.txt", por(b"003.*\n", b""), "no tienen las mismas clases"),
     "poco train": ("2010", "train.txt", por(b"001.*_0.jpg\n", b""), "001.Black_footed_Albatross"),
@@ -518,12 +513,12 @@ AVES_MALAS = {  # formato, fichero, qué se hace con su contenido y qué se dice
     "foto que falta": ("curso", PRIMERA, None, f"{PRIMERA}: "),
     "foto cortada": ("2011", PRIMERA, lambda c: c[:300], f"{PRIMERA}: "),
     "foto que no lo es": ("curso", PRIMERA, lambda c: b"texto", f"{PRIMERA}: "),
-    "sin fotos": ("2011", "*.jpg", None, "train_test_split.txt: no están sus fotos"),
+    "sin fotos": ("2011", "*.jpg", None, "train_test_split.txt: no están las fotos"),
 }
 
 
 @tabla(AVES_MALAS)
-def test_unas_aves_incompletas_o_mal_escritas_se_rechazan(caso, aislado):
+def test_unas_aves_incompletas_o_mal_escritas_se_rechazan_al_empezar(caso, aislado, capsys):
     formato, cuales, cambiar, dice = caso
     escribir_aves(aislado, formato)
     for fichero in list(aislado.rglob(cuales)):
@@ -531,7 +526,7 @@ def test_unas_aves_incompletas_o_mal_escritas_se_rechazan(caso, aislado):
         fichero.unlink()
         if cambiar:
             fichero.write_bytes(cambiar(contenido))
-    mensaje = rechazo(leer_aves)
+    mensaje = rechazo(lambda: cargar(capsys, "3"))
     assert mensaje.startswith(str(aislado)) and dice in mensaje and "; " in mensaje
 
 
@@ -554,14 +549,14 @@ def test_los_pesos_se_llaman_de_imagenet_si_su_md5_lo_dice(aislado, capsys):
 
 
 @pytest.mark.parametrize("que_es", ["página", "HDF5 de otra red"])
-def test_unos_pesos_que_no_son_de_la_red_se_rechazan_con_su_url(que_es, aislado):
+def test_unos_pesos_que_no_son_de_la_red_se_rechazan_al_empezar(que_es, aislado, capsys):
     fichero = aislado / PESOS
     fichero.write_bytes(b"<html>404</html>")
     if que_es != "página":
         with h5py.File(fichero, "w") as otra:
             otra.attrs["layer_names"] = [b"conv1"]
             otra.create_group("conv1").attrs["weight_names"] = []
-    mensaje = rechazo(lambda: p.construir_base(p.buscar_pesos(p.RESNET50)))
+    mensaje = rechazo(lambda: cargar(capsys, "3", red=p.RESNET50))
     assert mensaje.startswith(f"{fichero}: ") and p.RESNET50.url in mensaje
 
 
@@ -645,9 +640,8 @@ def test_no_hay_red_si_no_se_resuelve_ningun_nombre(resuelve, hay, monkeypatch):
     assert HAY_RED() is hay
 
 
-def test_los_datos_reales_tienen_las_cifras_del_guion(imagenes_reales):
+@pytest.mark.usefixtures("imagenes_reales")
+def test_cifar_100_real_tiene_las_cifras_del_guion():
     datos = p.datos_cifar(p.leer_cifar(), p.CLASES, p.SEMILLA)
     assert [len(parte.x) for parte in datos[:3]] == [11250, 1250, 2500]
     assert datos.clases[:3] == ("apple", "aquarium_fish", "baby")
-    aves = p.encontrar_aves(imagenes_reales)
-    assert 3 <= len({ruta.split("/")[0] for ruta in aves.train}) <= 200

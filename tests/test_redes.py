@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import signal
 import weakref
 from dataclasses import fields, replace
 from functools import partial
@@ -153,6 +154,13 @@ def test_tras_entrenar_nada_retiene_las_imagenes(datos):
     del train
     gc.collect()
     assert imagenes() is None
+
+
+def test_un_ctrl_c_se_atiende_aunque_llegue_tras_el_ultimo_lote():
+    anterior = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), p.atender_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is anterior
 
 
 @pytest.mark.parametrize("parte", ["train", "val"])
@@ -377,8 +385,8 @@ def test_el_paso_que_la_red_final_no_lleva_se_descarta_y_el_siguiente_no_lo_here
     salida = capsys.readouterr().out
     assert "  -10,00 puntos en validación; la red final no lo lleva.\n" in salida
     assert "  +2,00 puntos en validación.\n" in salida
-    assert salida.count("  Ha parado tras 6 de 20 épocas; queda la 3.\n") == 1
-    assert salida.count("Ha parado") == 1
+    assert salida.count("  Ha entrenado 6 de 20 épocas; queda la 3.\n") == 1
+    assert salida.count("Ha entrenado") == 1
 
 
 # --- Las medidas y sus figuras -------------------------------------------------------------------
