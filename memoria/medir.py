@@ -2,7 +2,8 @@
 
 practica/N   la práctica entera con la semilla N, como la ejecuta una persona
 imagenet/N   su Apartado 3 con MobileNetV2 y los pesos de ImageNet en lugar de ResNet50
-ablacion/N   la receta de la red final sin cada uno de sus ingredientes
+ablacion/N   la receta de la red final sin cada uno de sus ingredientes, con la mitad de sus épocas
+larga/N      la que con ellas queda cerca de lo que pide la regla, con todas
 controles/N  aquello con lo que se compara el Apartado 3: con MobileNetV2, la salida sola si antes
              se divide entre 255, y 3.1.B si acaba en una media; ResNet50 ajustada más despacio
 bonus/N      aquello con lo que se compara el Bonus: la alumna sin maestras y el comité de dos redes
@@ -30,11 +31,6 @@ MOBILENETV2 = p.RedPreentrenada(
 )
 
 
-def tasa_constante(pasos):
-    """El SGD de la red final, con la media de su ciclo como tasa."""
-    return keras.optimizers.SGD(p.TASA_SGD / 2, momentum=0.9, nesterov=True)
-
-
 SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
     "completa": {},
     "sin normalizar la entrada": {"normalizar": False},
@@ -48,7 +44,9 @@ SIN_INGREDIENTE = {  # qué cambia de RECETA_FINAL
     "sin aumento de datos": {"aumento": False, "recortes": False, "color": False},
     "sin batch normalization": {"batchnorm": False},
     "con dropout de 0,2": {"dropout": 0.2},
-    "con la tasa constante": {"optimizador": tasa_constante},
+    "con la tasa constante": {  # la media de su ciclo
+        "optimizador": lambda pasos: keras.optimizers.SGD(p.TASA_SGD / 2, 0.9, nesterov=True)
+    },
     "Adam en lugar de SGD": {"optimizador": partial(p.adam_ciclo, p.TASA_ADAM_CICLO)},
 }
 
@@ -70,15 +68,16 @@ def medir_bonus(semilla):
     return sesion
 
 
-def medir_ablacion(semilla):
-    """La receta de la red final, entera y sin cada ingrediente, con la mitad de sus épocas. Si sin
-    alguno la pérdida deja de ser un número, su fila queda sin cifras."""
+def medir_ablacion(semilla, recetas=SIN_INGREDIENTE, fraccion=0.5):
+    """La receta de la red final, entera y sin cada ingrediente, con una fracción de sus épocas. Si
+    sin alguno la pérdida deja de ser un número, su fila queda sin cifras."""
     sesion, datos = empezar(semilla, p.CLASES)
-    for nombre, cambios in SIN_INGREDIENTE.items():
+    epocas = int(fraccion * p.COMPLETO.epocas_mejorada)
+    for nombre in recetas:
         print(f"\nAblación, semilla {semilla}: {nombre}")
-        receta = replace(p.RECETA_FINAL, **cambios)
+        receta = replace(p.RECETA_FINAL, **SIN_INGREDIENTE[nombre])
         try:
-            red = p.entrenar_receta(receta, datos, p.COMPLETO.epocas_mejorada // 2, semilla)
+            red = p.entrenar_receta(receta, datos, epocas, semilla)
             p.anotar_red("2", nombre, red, datos, sesion, con_test=False, con_train=True)
         except FloatingPointError as error:
             print(f"  {error}")
@@ -139,6 +138,7 @@ PARTES = {
         ("practica", lambda s: p.main(["--semilla", str(s)])),
         ("imagenet", lambda s: p.main(["--apartados", "3", "--semilla", str(s)], MOBILENETV2)),
         ("ablacion", medir_ablacion),
+        ("larga", partial(medir_ablacion, recetas=["sin label smoothing"], fraccion=1)),
         ("controles", medir_controles),
         ("bonus", medir_bonus),
     )

@@ -228,12 +228,12 @@ def en_pequeno(monkeypatch):
 
 
 def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
-    entrenar, recetas, redes = p.entrenar_receta, [], []
+    entrenar, recetas, redes, pedidas = p.entrenar_receta, [], [], []
 
     def entrenar_algunas(receta, datos, epocas, semilla):
         """Solo entrena la completa y la última, con Adam; las demás tardarían."""
         recetas.append(receta)
-        assert (epocas, semilla) == (1, 8)  # la mitad de las épocas de la red final
+        pedidas.append((epocas, semilla))
         if not receta.batchnorm:
             raise FloatingPointError("la pérdida es nan")
         if len(recetas) in (1, len(medir.SIN_INGREDIENTE)):
@@ -246,6 +246,10 @@ def test_sin_cada_ingrediente(en_pequeno, monkeypatch):
     assert recetas[0] == p.RECETA_FINAL and len(set(recetas)) == len(recetas)
     assert [n for n in filas if filas[n]["val"] is None] == ["sin batch normalization"]
     assert replace(recetas[-1], optimizador=p.RECETA_FINAL.optimizador) == p.RECETA_FINAL
+    assert set(pedidas) == {(1, 8)}  # la mitad de las épocas de la red final
+    (larga,) = medir.medir("larga/8")["filas"]
+    assert (larga["experimento"], pedidas[-1]) == ("sin label smoothing", (2, 8))
+    assert recetas[-1] == replace(p.RECETA_FINAL, suavizado=0.0)
 
 
 def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
