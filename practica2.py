@@ -1144,16 +1144,16 @@ def buscar(patron, carpetas):
     return sorted(rutas, key=lambda ruta: (len(ruta.parts), ruta))
 
 
-def donde_buscar(raiz, ajeno):
+def donde_buscar(raiz, propio, ajeno):
     """Da [raiz] y, mientras no esté, también, de una en una, las carpetas de la caché de Keras en
-    las que descomprime los archivos de raiz y los que estos tengan dentro, menos los ajenos."""
+    las que descomprime sus archivos y los que haya dentro, menos los de nombre solo ajeno."""
     lugares = [raiz]
     yield lugares
     for lugar in lugares:  # crece mientras se recorre
         for archivo in buscar("*", [lugar]):
             nombre = archivo.name.lower()
             es_archivo = nombre.endswith(SUFIJOS_ARCHIVO) and archivo.is_file()
-            if not es_archivo or re.search(ajeno, nombre):
+            if not es_archivo or (re.search(ajeno, nombre) and not re.search(propio, nombre)):
                 continue
             with con_remedio(archivo, "compruebe que está entero y que queda sitio, o quítelo"):
                 # El nombre depende de la fecha: no se mezcla con lo que quede de otro archivo.
@@ -1273,7 +1273,7 @@ def leer_cifar(por_clase=None):
 
 def encontrar_cifar(raiz):
     """La carpeta de los tres pickles de CIFAR-100, o None."""
-    for lugares in donde_buscar(raiz, "^(?!.*cifar).*(cub|aves|bird)"):
+    for lugares in donde_buscar(raiz, "cifar", "cub|aves|bird"):
         for meta in buscar("meta", lugares):
             if all((meta.parent / nombre).is_file() for nombre in PICKLES_CIFAR):
                 return meta.parent
@@ -1395,7 +1395,7 @@ def leerImagenes(vec_imagenes, path):
 def encontrar_aves(raiz):
     """Las Aves de raiz, o None; las fotos pueden estar lejos de las listas, y las dos cosas en
     archivos distintos. ErrorEntrada si están las listas, pero no las fotos."""
-    for lugares in donde_buscar(raiz, "^(?!.*(cub|aves|bird)).*cifar"):
+    for lugares in donde_buscar(raiz, "cub|aves|bird", "cifar"):
         listas = buscar("train.txt", lugares) + buscar("train_test_split.txt", lugares)
         for lista in listas:
             train, test = leer_listas(lista)

@@ -236,13 +236,14 @@ def test_los_casos_conocidos_hacen_lo_que_espera_su_dueno(caso, tmp_path, monkey
     assert CASOS_CONOCIDOS[caso] in dicho and "Sin usar" not in dicho
 
 
-CIFAR_EN_ARCHIVO = "cifar100_y_aves.tgz", "x (1).tgz", "x.tar.xz", "x.tar.bz2", "x.tar", "x.zip"
+CIFAR_EN_ARCHIVO = "cifar-100-python.tar.gz", "x (1).tgz", "x.tar.xz", "x.tar.bz2", "x.tar", "x.zip"
 CIFAR_DISPUESTO = {n: lambda c, n=n: empaquetar(c.parent / n, c) for n in CIFAR_EN_ARCHIVO} | {
     "carpeta": lambda c: None,
     "carpeta con otro nombre": lambda c: c.rename(c.parent / "archive (1)"),
     "ficheros sueltos": lambda c: llevar(c.parent, *c.iterdir()),
     "en otro disco": lambda c: (c.parent / "cifar").symlink_to(c.rename(c.parents[1] / "disco")),
     "tar en la carpeta de 7-Zip": lambda c: empaquetar(c.parent / "cifar.tar/cifar.tar", c),
+    "con las aves": lambda c: empaquetar(c.parent / "cifar100_y_aves.tgz", c),
     "zip sin carpeta": lambda c: empaquetar(c.parent / "a.zip", c, suelta=True),
     "tar en un zip": lambda c: empaquetar(c.parent / "a.zip", empaquetar(c.parent / "a.tgz", c)),
     "zip de macOS": lambda c: empaquetar(c.parent / "x.zip", c).with_name("._x.zip").touch(),

@@ -83,6 +83,7 @@ def test_las_figuras_llevan_los_aciertos_de_los_resultados(monkeypatch):
 
 
 def test_las_cifras_del_script_son_la_media_y_la_desviacion_de_las_semillas(monkeypatch):
+    assert generar.cifras_de_la_memoria(RESULTADOS) == p.MEMORIA
     de_cada = {}
     for semilla, extra, rival in zip((7, 8, 9), (0.0, 0.01, 0.05), "AAB"):
         contraste = {"red frente a otra": {"diferencia": 0.1 + extra, "p": 0.5}}
