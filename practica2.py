@@ -121,7 +121,7 @@ def entrenar(
     suavizado            el label smoothing de la pérdida (Szegedy et al., 2016)
     parada               los argumentos de un EarlyStopping de Keras, que decide en qué época queda
                          la red (None: en la última); con él, una sola fase
-    maestra              la red que da las clases en lugar de datos.train.y, si se transforma
+    maestra              la red que da las clases, y no datos.train.y, donde hay transformar
 
     Parte de la semilla: el resultado no depende de lo que se haya entrenado antes.
     """
@@ -220,7 +220,7 @@ def adam(pasos):
 # ===== APARTADO 2: mejora de BaseNet =============================================================
 
 LOTE = 128  # imágenes; 88 pasos por época: también en la BaseNet de la que se parte
-TASA_SGD = 0.2  # pico del ciclo; ni la mitad ni el doble se distinguen de él
+TASA_SGD = 0.2  # pico del ciclo; con esta receta no se ha buscado otro
 TASA_ADAM_CICLO = 2e-3  # pico del ciclo; el doble de la constante, y de media la misma
 CALENTAMIENTO = 0.2  # fracción de los pasos en la que sube la tasa
 DESPLAZAMIENTO = 4  # px, lo habitual en CIFAR (He et al., 2016)
@@ -267,13 +267,13 @@ class Receta:
     aumento: bool = False
     recortes: bool = False  # en las primeras épocas
     color: bool = False  # el brillo, el contraste y la saturación también se cambian
-    l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un weight decay de 2·l2
+    l2: float = 0.0  # se suma a la pérdida l2·Σw²: con SGD, un decaimiento de pesos de 2·l2
     suavizado: float = 0.0  # label smoothing
     dropout: float = 0.0  # antes de la salida (Srivastava et al., 2014)
 
 
 def ciclo(tasa, pasos):
-    """Tasa que sube en línea y baja en coseno (Smith y Topin, 2019; Loshchilov y Hutter, 2017)."""
+    """Tasa con subida lineal y bajada en coseno (Smith y Topin, 2019; Loshchilov y Hutter, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
     bajada = max(1, pasos - subida)
     return keras.optimizers.schedules.CosineDecay(
@@ -668,8 +668,8 @@ LADO_AJUSTE = 192  # px del recorte de cada imagen de 224; una época cuesta tre
 
 
 def ajustar(datos, cabeza, sesion):
-    """3.2. Entrena toda la red desde una cabeza ya entrenada, y no desde una al azar, cuyos
-    primeros gradientes no dicen nada de las aves. Devuelve su fila sin espejo."""
+    """3.2. Entrena toda la red con una cabeza ya entrenada, que cambia: los primeros gradientes de
+    una al azar no dicen nada de las aves. Devuelve su fila sin espejo."""
     base = construir_base(sesion.preentrenada)
     x = layers.GlobalAveragePooling2D(name="avg_pool")(base.output)
     modelo = keras.Model(base.input, cabeza(x))
@@ -1077,7 +1077,7 @@ def pausa(texto):
 
 
 def mostrarEvolucion(hist, nombre="Evolución del entrenamiento"):
-    """Pérdida, la que se minimiza, y aciertos por época, en train, como se entrena, y en val."""
+    """Pérdida (la que se minimiza) y aciertos por época: en train, al entrenar, y en val."""
     ejes = nueva_figura(nombre, 1, 2, (10, 4))
     for eje, medida, rotulo in zip(ejes, ("loss", "accuracy"), ("Pérdida", "Aciertos")):
         epocas = range(1, len(hist.history[medida]) + 1)
@@ -1326,7 +1326,7 @@ MINIMO_POR_CLASE = 4  # imágenes de train: una para validar y tres para la vali
 MINIMO_ESPECIES = 3  # con dos clases, la SVM da un solo margen y el problema es otro
 ESPECIES_SINTETICAS = 8
 
-# La carpeta de las clases, las rutas «clase/imagen» y los ficheros de las listas.
+# La carpeta de las clases, las rutas «clase/imagen» y los .txt de la carpeta de las listas.
 Aves = namedtuple("Aves", "carpeta train test listas")
 
 
@@ -1354,7 +1354,8 @@ def leer_aves(sesion):
     cuantas = decimal(len(aves.train) + len(aves.test), 0)
     print(f"  Leyendo {cuantas} imágenes de {aves.carpeta}…")
     *x_y, nombres = cargarDatos(aves.carpeta, aves)
-    lugar = de_donde_sale(aves.listas[0].parent).name
+    lugar = aves.listas[0].parent
+    lugar = de_donde_sale(lugar.parent if lugar.name == "lists" else lugar).name  # la de 2010
     origen = f"aves, {cuantas} imágenes de {len(nombres)} especies", f"de {lugar}", pesos
     return partir(*x_y, nombres, origen, sesion.semilla)
 
@@ -1612,7 +1613,6 @@ def preparar_entorno(semilla):
         print("Sin figuras en pantalla: no se puede usar el modo que nombra MPLBACKEND.")
         plt.switch_backend("agg")
     plt.rcdefaults()
-    plt.rcParams["text.parse_math"] = False  # un nombre con dos $ no es una fórmula
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(semilla)
@@ -1676,7 +1676,7 @@ def cargar_todo(sesion, partes):
 def ejecutar(argumentos=None):
     """main con códigos de salida: 0; 1, error de cálculo; 2, entrada incorrecta; 130, Ctrl-C."""
     for salida in (sys.stdout, sys.stderr):
-        if hasattr(salida, "reconfigure"):  # un terminal que no admite acentos no la detiene
+        if hasattr(salida, "reconfigure"):  # con un terminal sin acentos, sigue
             salida.reconfigure(errors="replace", line_buffering=True)
     try:
         main(argumentos)

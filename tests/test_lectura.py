@@ -302,6 +302,7 @@ def test_las_aves_se_usan_esten_como_esten(disposicion, aislado, tmp_path, capsy
     assert por_especie == [[3] * 3, [1] * 3, [2] * 3]  # el 10 %, y al menos una, de validación
     assert len({huella for parte in aves[:3] for huella in huellas(parte.x)}) == 18
     assert "aves, 18 imágenes de 3 especies" in salida and "Sin usar" not in salida
+    assert aves.origen[1] != "de lists"  # que no dice de qué carpeta son
 
 
 def test_otro_archivo_con_el_mismo_nombre_no_se_mezcla_con_el_anterior(aislado):
