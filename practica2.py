@@ -273,7 +273,7 @@ class Receta:
 
 
 def ciclo(tasa, pasos):
-    """Tasa con subida lineal y bajada en coseno (Smith y Topin, 2019; Loshchilov y Hutter, 2017)."""
+    """Tasa que sube recta y baja en coseno (Smith y Topin, 2019; Loshchilov y Hutter, 2017)."""
     subida = max(1, round(CALENTAMIENTO * pasos))
     bajada = max(1, pasos - subida)
     return keras.optimizers.schedules.CosineDecay(
