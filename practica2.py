@@ -565,8 +565,7 @@ CANALES = 256  # de las convoluciones de 3.1.B; la 1x1 quita 7/8 del coste de la
 
 
 def probar_cabeza(apartado, nombre, crear_capas, datos, sesion):
-    """Entrena y anota una cabeza, de lo que da la base a (n, clases): las capas nuevas y la salida.
-    Todas se entrenan igual."""
+    """Entrena y anota, siempre igual, una cabeza: las capas nuevas y la salida, (n, clases)."""
     experimento = f"{sesion.preentrenada.nombre}, {nombre}"
     print(f"\n{apartado} {experimento}")
 
@@ -1613,6 +1612,7 @@ def preparar_entorno(semilla):
         print("Sin figuras en pantalla: no se puede usar el modo que nombra MPLBACKEND.")
         plt.switch_backend("agg")
     plt.rcdefaults()
+    plt.rcParams["text.parse_math"] = False  # un nombre con dos $ no es una fórmula
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(semilla)

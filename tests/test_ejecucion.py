@@ -450,7 +450,7 @@ def test_las_figuras_se_ensenan_y_se_guardan(modo, ventana, dice, tmp_path, monk
     try:
         p.preparar_entorno(7)
         monkeypatch.setattr(PANTALLA.FigureCanvas, "required_interactive_framework", ventana)
-        p.mostrar_rejilla("Lámina", np.zeros((2, 4, 4, 3)), [r"ave \nada", "a_b^c {"])
+        p.mostrar_rejilla("Lámina", np.zeros((2, 4, 4, 3)), [r"ave $\nada$", "a_b^c {"])
         p.pausa("fin")
     finally:
         p.plt.switch_backend("agg")

@@ -258,7 +258,7 @@ def test_los_controles_se_miden_en_test(en_pequeno, monkeypatch):
     monkeypatch.setattr(p, "construir_base", lambda *a: bases.append(a[0]) or construir(*a))
     monkeypatch.setattr(medir, "EPOCAS_MAS", 2)
     filas = json.loads(json.dumps(medir.medir("controles/8")))["filas"]
-    assert all(0 <= fila["test"] <= 1 for fila in filas)
+    assert len(filas) == 12 and all(0 <= fila["test"] <= 1 for fila in filas)
     de = {fila["experimento"]: fila["epocas"] for fila in filas if fila["apartado"] == "3.2"}
     redes = ("MobileNetV2", "ResNet50", "ResNet50 a un cuarto de tasa")
     assert [de[f"{red}, ajuste fino"] for red in redes] == [2, 2, p.COMPLETO.epocas_ajuste]
